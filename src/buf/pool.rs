@@ -1,0 +1,168 @@
+//! A worker's pool of blocks, by power-of-two size.
+//!
+//! Fresh memory costs a page fault for every 4 KiB (nine times slower at 1 MiB), so blocks are
+//! kept and the one given back last is handed out first, while it is still in the cache.
+
+use std::ops::{Deref, DerefMut};
+
+/// The smallest block: the replies of a turn to a quiet connection fit.
+const CLASS_LEN_MIN: usize = 1 << 10;
+/// The largest block that is kept. Larger ones go back to the allocator.
+const CLASS_LEN_MAX: usize = 1 << 20;
+const CLASS_COUNT: usize = (CLASS_LEN_MAX.ilog2() - CLASS_LEN_MIN.ilog2() + 1) as usize;
+/// Room beside a payload of exactly a class's size, for a frame header on either side.
+const SLACK: usize = 64;
+/// What a pool keeps for later by default.
+const RETAINED_BYTES_MAX: usize = 32 << 20;
+
+/// A growable piece of memory that belongs to a [`Pool`]: a `Vec<u8>` that is counted.
+#[derive(Debug)]
+pub struct Block(Vec<u8>);
+
+impl Deref for Block {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+/// Lends [`Block`]s and takes them back.
+///
+/// ```
+/// use ringsock::buf::Pool;
+///
+/// let mut pool = Pool::default();
+/// let block = pool.take(1_000_000);
+/// assert!(block.capacity() >= 1_000_000 && block.is_empty());
+/// pool.give(block);
+/// assert_eq!(pool.lent(), 0);
+/// ```
+#[derive(Debug)]
+pub struct Pool {
+    free: [Vec<Block>; CLASS_COUNT],
+    retained_bytes: usize,
+    retained_bytes_max: usize,
+    lent: usize,
+}
+
+impl Pool {
+    /// Makes an empty pool that keeps at most `retained_bytes_max` bytes of free blocks.
+    #[must_use]
+    pub fn new(retained_bytes_max: usize) -> Self {
+        Self { free: [const { Vec::new() }; CLASS_COUNT], retained_bytes: 0, retained_bytes_max, lent: 0 }
+    }
+
+    /// Lends an empty block with room for at least `len` bytes and a frame header.
+    pub fn take(&mut self, len: usize) -> Block {
+        self.take_ready(len).unwrap_or_else(|| {
+            self.lent += 1;
+            let class_len = len.next_power_of_two().max(CLASS_LEN_MIN);
+            // Past the largest class nothing is kept, so rounding up would only waste.
+            let class_len = if class_len > CLASS_LEN_MAX { len } else { class_len };
+            Block(Vec::with_capacity(class_len + SLACK))
+        })
+    }
+
+    /// Lends a block with room for `len` bytes only if a free one is at hand, which costs no new
+    /// memory: the caller may ask for what a peer merely announced.
+    pub fn take_ready(&mut self, len: usize) -> Option<Block> {
+        let block = self.free[class_of(len)?].pop()?;
+        self.retained_bytes -= block.capacity();
+        self.lent += 1;
+        Some(block)
+    }
+
+    /// Takes a block back. Its content is dropped.
+    pub fn give(&mut self, mut block: Block) {
+        self.lent -= 1;
+        let capacity = block.capacity();
+        if capacity > CLASS_LEN_MAX + SLACK || self.retained_bytes + capacity > self.retained_bytes_max {
+            return;
+        }
+        // A block that grew past its class serves the class below its capacity.
+        let class = (capacity - SLACK).ilog2() - CLASS_LEN_MIN.ilog2();
+        block.clear();
+        self.retained_bytes += capacity;
+        self.free[class as usize].push(block);
+    }
+
+    /// How many blocks are out.
+    #[must_use]
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// How many bytes of free blocks are kept.
+    #[must_use]
+    pub fn retained_bytes(&self) -> usize {
+        self.retained_bytes
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new(RETAINED_BYTES_MAX)
+    }
+}
+
+/// The class whose blocks hold `len` bytes, or `None` past the largest.
+fn class_of(len: usize) -> Option<usize> {
+    let class_len = len.max(CLASS_LEN_MIN).checked_next_power_of_two()?;
+    (class_len <= CLASS_LEN_MAX).then(|| (class_len.ilog2() - CLASS_LEN_MIN.ilog2()) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_given_back_is_lent_again_for_any_length_of_its_class() {
+        let mut pool = Pool::default();
+        let block = pool.take(3000);
+        let address = block.as_ptr();
+        pool.give(block);
+        let block = pool.take(4096);
+        assert_eq!(block.as_ptr(), address);
+        assert_eq!(pool.lent(), 1);
+        pool.give(block);
+        assert_eq!((pool.lent(), pool.retained_bytes()), (0, 4096 + SLACK));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut pool = Pool::new(3 << 20);
+        let blocks: Vec<Block> = (0..8).map(|_| pool.take(1 << 20)).collect();
+        let huge = pool.take(5 << 20);
+        for block in blocks {
+            pool.give(block);
+        }
+        pool.give(huge);
+        assert_eq!((pool.lent(), pool.retained_bytes()), (0, 2 * ((1 << 20) + SLACK)));
+    }
+
+    #[test]
+    fn a_grown_block_still_serves_every_length_of_the_class_it_returns_to() {
+        let mut pool = Pool::default();
+        let mut block = pool.take(1024);
+        block.resize(5000, 7);
+        pool.give(block);
+        let block = pool.take_ready(4096).expect("the grown block is kept");
+        assert!(block.capacity() >= 4096 && block.is_empty());
+        pool.give(block);
+    }
+
+    #[test]
+    fn only_free_blocks_are_ready() {
+        let mut pool = Pool::default();
+        assert!(pool.take_ready(1 << 20).is_none());
+        assert!(pool.take_ready(usize::MAX).is_none());
+        assert_eq!(pool.lent(), 0);
+    }
+}

@@ -1,0 +1,39 @@
+//! The command line: `ringsock serve`, `ringsock doctor`.
+
+mod doctor;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// A WebSocket server on io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "ringsock", version, about, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves WebSocket echo: the development profile, on loopback (the default command)
+    Serve(serve::Arguments),
+    /// Tries what the kernel offers and says what is missing
+    Doctor,
+}
+
+/// Runs the command line of this process and returns its exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let filter = EnvFilter::try_from_env("RINGSOCK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let arguments = Arguments::parse();
+    match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Doctor => doctor::run(),
+    }
+}

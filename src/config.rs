@@ -1,0 +1,51 @@
+//! What a server is told before it starts.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::control::Signals;
+use crate::worker;
+
+/// The address of the development profile.
+pub const DEVELOPMENT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
+
+/// The options of a server.
+///
+/// The defaults suit a server in production; [`Options::development`] is what `ringsock serve`
+/// starts without being told anything.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Where to listen. Port 0 has the kernel choose one.
+    pub listen: SocketAddr,
+    /// How many workers; `None` for one on each processor that the process may use.
+    pub workers: Option<u16>,
+    /// How many connections each worker holds; `None` for as many as the system lets it.
+    pub connections_max: Option<u32>,
+    /// Who handles SIGINT and SIGTERM.
+    pub signals: Signals,
+    /// Limits and deadlines of connections.
+    pub worker: worker::Options,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: DEVELOPMENT_ADDRESS,
+            workers: None,
+            connections_max: None,
+            signals: Signals::default(),
+            worker: worker::Options::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The development profile: loopback only, limits wide enough for every test suite.
+    #[must_use]
+    pub fn development() -> Self {
+        let mut options = Self::default();
+        options.worker.messages.message_bytes_max = 64 << 20;
+        options.worker.messages.fragments_max = 1 << 20;
+        options.worker.assembly_timeout_ms = 120_000;
+        options
+    }
+}

@@ -1,0 +1,186 @@
+//! What a handler can bring about.
+
+use std::mem;
+
+use crate::buf::{Pool, SendQueue, SharedFrame};
+use crate::handler::ConnectionId;
+use crate::proto::ws::{CloseCode, HEADER_LEN_MAX, Message, MessageKind, Opcode, Payload, encoder};
+
+/// Payloads up to this length are copied behind their header; longer ones that lie in a block of
+/// their own are sent from there.
+const COPY_LEN_MAX: usize = 16 << 10;
+
+/// An effect on connections other than the one at hand, or on its life: the worker applies it when
+/// the handler has returned.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Sends a frame to one connection, on any worker.
+    Send {
+        /// The receiver.
+        to: ConnectionId,
+        /// The frame.
+        frame: SharedFrame,
+    },
+    /// Sends a frame to every open connection on every worker.
+    Broadcast {
+        /// The frame.
+        frame: SharedFrame,
+    },
+    /// Begins the close handshake of a connection, on any worker.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+        /// The status code.
+        code: CloseCode,
+        /// The reason, cut to 123 bytes.
+        reason: Box<str>,
+    },
+}
+
+/// What a handler does about an event.
+///
+/// Messages to the connection at hand are encoded at once, straight into the block that is sent at
+/// the end of the loop's turn: all replies of a turn leave in one send. Everything else is noted
+/// and applied when the handler has returned.
+#[derive(Debug)]
+pub struct Effects<'w> {
+    connection: ConnectionId,
+    queue: &'w mut SendQueue,
+    pool: &'w mut Pool,
+    commands: &'w mut Vec<Command>,
+    close: Option<OwnClose>,
+}
+
+/// The code and reason by which a handler closes the connection at hand.
+pub type OwnClose = (CloseCode, Box<str>);
+
+impl<'w> Effects<'w> {
+    /// Effects for `connection`, whose outgoing bytes go to `queue`.
+    pub fn new(
+        connection: ConnectionId,
+        queue: &'w mut SendQueue,
+        pool: &'w mut Pool,
+        commands: &'w mut Vec<Command>,
+    ) -> Self {
+        Self { connection, queue, pool, commands, close: None }
+    }
+
+    /// Sends a text message to the connection at hand.
+    pub fn send_text(&mut self, text: &str) {
+        self.send(MessageKind::Text, text.as_bytes());
+    }
+
+    /// Sends a binary message to the connection at hand.
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        self.send(MessageKind::Binary, bytes);
+    }
+
+    /// Sends the message at hand back to where it came from.
+    ///
+    /// A long message that arrived in pieces is sent from the block it was gathered in, without
+    /// another copy; `message` is empty then.
+    pub fn echo(&mut self, message: &mut Message<'_>) {
+        match mem::replace(&mut message.payload, Payload::View(&[])) {
+            Payload::Block(block) if block.len() > COPY_LEN_MAX => {
+                let opcode = message.kind.opcode();
+                self.queue.write(self.pool, HEADER_LEN_MAX, |out| encoder::header(out, opcode, block.len(), None));
+                self.queue.push_block(self.pool, block);
+            }
+            payload => {
+                self.send(message.kind, &payload);
+                message.payload = payload;
+            }
+        }
+    }
+
+    /// Sends a message to one connection of this server. If the receiver's queue is over its
+    /// bound, it is closed as a slow consumer; if it is gone, nothing happens.
+    ///
+    /// The frame is made once for any number of receivers, by [`encoder::shared`].
+    pub fn send_to(&mut self, to: ConnectionId, frame: &SharedFrame) {
+        self.commands.push(Command::Send { to, frame: frame.clone() });
+    }
+
+    /// Sends a message to every open connection of this server, on all its workers, the one at hand
+    /// included. Receivers whose queue is over its bound are closed as slow consumers.
+    pub fn broadcast(&mut self, frame: &SharedFrame) {
+        self.commands.push(Command::Broadcast { frame: frame.clone() });
+    }
+
+    /// Closes the connection at hand, after what was sent to it so far. None of its messages is
+    /// delivered any more.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        self.close.get_or_insert_with(|| (code, reason.into()));
+    }
+
+    /// Closes any connection of this server.
+    pub fn close_other(&mut self, connection: ConnectionId, code: CloseCode, reason: &str) {
+        if connection == self.connection {
+            self.close(code, reason);
+        } else {
+            self.commands.push(Command::Close { connection, code, reason: reason.into() });
+        }
+    }
+
+    /// How many bytes wait to be sent to the connection at hand. Past the bound, its messages are
+    /// not delivered until [`on_drain`](crate::handler::Handler::on_drain).
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// How the handler closed the connection at hand, if it did.
+    #[must_use]
+    pub fn into_close(self) -> Option<OwnClose> {
+        self.close
+    }
+
+    fn send(&mut self, kind: MessageKind, payload: &[u8]) {
+        let opcode: Opcode = kind.opcode();
+        self.queue.write(self.pool, HEADER_LEN_MAX + payload.len(), |out| encoder::frame(out, opcode, payload, None));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Key;
+
+    const ID: ConnectionId = ConnectionId { worker: 0, key: Key { slot: 1, generation: 2 } };
+    const OTHER: ConnectionId = ConnectionId { worker: 1, key: Key { slot: 1, generation: 2 } };
+
+    #[test]
+    fn a_long_gathered_message_is_echoed_from_its_own_block() {
+        let (mut pool, mut queue, mut commands) = (Pool::default(), SendQueue::default(), Vec::new());
+        let mut block = pool.take(100_000);
+        block.resize(100_000, 7);
+        let address = block.as_ptr();
+        let mut message = Message { kind: MessageKind::Binary, payload: Payload::Block(block) };
+        Effects::new(ID, &mut queue, &mut pool, &mut commands).echo(&mut message);
+        let sent = queue.take().expect("a frame waits");
+        let pieces: Vec<&[u8]> = sent.pieces().collect();
+        assert_eq!(pieces[0], [0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xa0]);
+        assert_eq!((pieces[1].as_ptr(), pieces[1].len(), message.bytes().len()), (address, 100_000, 0));
+        sent.give_back(&mut pool);
+        assert_eq!(pool.lent(), 0);
+    }
+
+    #[test]
+    fn replies_share_a_block_and_commands_keep_their_order() {
+        let (mut pool, mut queue, mut commands) = (Pool::default(), SendQueue::default(), Vec::new());
+        let mut effects = Effects::new(ID, &mut queue, &mut pool, &mut commands);
+        let frame = encoder::shared(MessageKind::Text, b"all");
+        effects.send_text("a");
+        effects.broadcast(&frame);
+        effects.send_binary(b"b");
+        effects.close(CloseCode::NORMAL, "done");
+        effects.close_other(OTHER, CloseCode::GOING_AWAY, "too");
+        assert_eq!(effects.queued_bytes(), 6);
+        assert_eq!(effects.into_close(), Some((CloseCode::NORMAL, "done".into())));
+        let sent = queue.take().expect("frames wait");
+        assert_eq!(sent.pieces().collect::<Vec<_>>(), [b"\x81\x01a\x82\x01b"]);
+        let close = Command::Close { connection: OTHER, code: CloseCode::GOING_AWAY, reason: "too".into() };
+        assert_eq!(commands, [Command::Broadcast { frame }, close]);
+        sent.give_back(&mut pool);
+    }
+}

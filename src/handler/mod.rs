@@ -1,0 +1,102 @@
+//! What the server does with messages: the [`Handler`] trait and the built-in handlers.
+//!
+//! A handler is plain state and functions. It is told what happened and answers through
+//! [`Effects`]; it never sees a socket, a thread or a clock, so the same handler runs on the real
+//! ring and in a simulation. Each worker owns one handler of its own: nothing in it is shared, so
+//! nothing needs a lock.
+
+mod cause;
+mod echo;
+mod effects;
+
+use crate::proto::http::{Refusal, Request, Upgrade};
+use crate::proto::ws::Message;
+use crate::slab::Key;
+
+pub use cause::CloseCause;
+pub use echo::Echo;
+pub use effects::{Command, Effects, OwnClose};
+
+/// A connection, over all workers of a server and all its lifetime.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnectionId {
+    /// The index of the worker that owns the connection.
+    pub worker: u16,
+    /// The slot and its generation in that worker's table.
+    pub key: Key,
+}
+
+/// How an upgrade is accepted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Accept {
+    /// The subprotocol to name in the response, from the server's own list: see
+    /// [`Upgrade::choose_subprotocol`].
+    pub subprotocol: Option<&'static str>,
+}
+
+/// A short document for a plain GET.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Page {
+    /// The media type.
+    pub content_type: &'static str,
+    /// The document.
+    pub body: &'static str,
+}
+
+/// The application: one value for each worker, called for the connections of that worker.
+///
+/// The calls for a connection come in this order: `on_upgrade`, `on_open`, then any number of
+/// `on_message` and `on_drain`, and `on_close` exactly once if `on_open` was called.
+///
+/// ```
+/// use ringsock::{ConnectionId, Effects, Handler, Message};
+///
+/// /// Tells each peer how long its messages are.
+/// struct Lengths;
+///
+/// impl Handler for Lengths {
+///     fn on_message(&mut self, _: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
+///         effects.send_text(&format!("{} bytes", message.bytes().len()));
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// Decides about a request to upgrade. By default every path is accepted, without a subprotocol.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that the peer gets as an HTTP response.
+    fn on_upgrade(&mut self, request: &Request<'_>, upgrade: &Upgrade<'_>) -> Result<Accept, Refusal> {
+        let _ = (request, upgrade);
+        Ok(Accept::default())
+    }
+
+    /// Answers a plain GET. By default it is told to upgrade (426).
+    ///
+    /// # Errors
+    ///
+    /// The refusal that the peer gets as an HTTP response.
+    fn on_get(&mut self, request: &Request<'_>) -> Result<Page, Refusal> {
+        let _ = request;
+        Err(Refusal::UpgradeRequired)
+    }
+
+    /// A connection has opened.
+    fn on_open(&mut self, connection: ConnectionId, effects: &mut Effects<'_>) {
+        let _ = (connection, effects);
+    }
+
+    /// A message has arrived. It is the handler's for the duration of the call; text is valid UTF-8.
+    fn on_message(&mut self, connection: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>);
+
+    /// The send queue of a connection, which had been over its bound, has drained to half of it.
+    /// While it was over, no message of this connection was delivered.
+    fn on_drain(&mut self, connection: ConnectionId, effects: &mut Effects<'_>) {
+        let _ = (connection, effects);
+    }
+
+    /// A connection has ended. What is sent to it now goes nowhere; its id will not come back.
+    fn on_close(&mut self, connection: ConnectionId, cause: CloseCause, effects: &mut Effects<'_>) {
+        let _ = (connection, cause, effects);
+    }
+}

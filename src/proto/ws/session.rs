@@ -1,0 +1,329 @@
+//! One WebSocket connection after its handshake: frames in, events out.
+
+use std::mem;
+
+use crate::buf::{Block, Pool};
+use crate::proto::ws::assembly::Assembly;
+use crate::proto::ws::close;
+use crate::proto::ws::{Event, FrameHeader, HEADER_LEN_MAX, Message, MessageKind, Opcode, Payload, ProtocolError};
+use crate::simd::mask;
+use crate::simd::mask::Key;
+use crate::simd::utf8;
+
+/// Which end of the connection we are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// We accepted the connection: the peer masks, we do not.
+    Server,
+    /// We opened it: we mask, the peer does not.
+    Client,
+}
+
+/// What a peer may make us hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The longest message in bytes, over all its fragments.
+    pub message_bytes_max: usize,
+    /// The most fragments of a message.
+    pub fragments_max: u32,
+    /// The most fragments without a byte in a row.
+    pub empty_fragments_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message_bytes_max: 64 << 10, fragments_max: 1024, empty_fragments_max: 16 }
+    }
+}
+
+/// The state of a connection between two receive buffers.
+///
+/// At rest (between messages) it holds nothing of the peer's, see [`Session::is_at_rest`].
+///
+/// ```
+/// use ringsock::buf::Pool;
+/// use ringsock::proto::ws::{Event, Limits, Role, Session};
+///
+/// let mut session = Session::new(Role::Server, Limits::default());
+/// let mut pool = Pool::default();
+/// let mut bytes = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\0\0\0\0";
+/// let mut input = &mut bytes[..];
+///
+/// let first = session.receive(&mut input, &mut pool)?;
+/// assert!(matches!(first, Some(Event::Message(hello)) if hello.text() == Some("Hello")));
+/// let second = session.receive(&mut input, &mut pool)?;
+/// assert!(matches!(second, Some(Event::Ping(payload)) if payload.is_empty()));
+/// assert!(session.receive(&mut input, &mut pool)?.is_none());
+/// # Ok::<(), ringsock::proto::ws::ProtocolError>(())
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    /// Set by the peer's Close or an error: what comes after it is discarded (section 1.4).
+    ended: bool,
+    limits: Limits,
+    /// The frame that is under way.
+    frame: Option<Frame>,
+    /// The message that is under way.
+    message: Option<Assembly>,
+    /// The payload of a control frame that is cut by the end of a receive buffer.
+    control: Option<Block>,
+    /// A header that is cut by the end of a receive buffer.
+    header: [u8; HEADER_LEN_MAX],
+    header_len: usize,
+}
+
+/// A frame whose payload is under way.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    fin: bool,
+    opcode: Opcode,
+    /// Rotated to the next byte of the payload.
+    key: Option<Key>,
+    remaining: usize,
+}
+
+impl Session {
+    /// Begins a session right after the handshake.
+    #[must_use]
+    pub fn new(role: Role, limits: Limits) -> Self {
+        Self {
+            role,
+            ended: false,
+            limits,
+            frame: None,
+            message: None,
+            control: None,
+            header: [0; HEADER_LEN_MAX],
+            header_len: 0,
+        }
+    }
+
+    /// Consumes `input` up to the end of the next event and unmasks it in place; `None` when all
+    /// of it is consumed.
+    ///
+    /// The event borrows the bytes it lies in, or owns a block of `pool`: see [`Event::give_back`].
+    ///
+    /// # Errors
+    ///
+    /// The rule that the peer broke. The session has ended then: further input is discarded.
+    pub fn receive<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        while !self.ended {
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.receive_header(input, pool) {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(self.fail(error, pool)),
+                },
+            };
+            let event = if frame.opcode.is_control() {
+                self.receive_control(frame, input, pool)
+            } else {
+                self.receive_data(frame, input, pool)
+            };
+            match event {
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) if self.frame.is_some() => return Ok(None),
+                Ok(None) => {}
+                Err(error) => return Err(self.fail(error, pool)),
+            }
+        }
+        *input = &mut [];
+        Ok(None)
+    }
+
+    /// Ends the session from our side: further input is discarded.
+    pub fn end(&mut self, pool: &mut Pool) {
+        self.ended = true;
+        self.frame = None;
+        self.header_len = 0;
+        if let Some(message) = self.message.take() {
+            message.give_back(pool);
+        }
+        if let Some(control) = self.control.take() {
+            pool.give(control);
+        }
+    }
+
+    /// Whether nothing of the peer's is held: no cut header, no frame and no message under way.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.frame.is_none() && self.message.is_none() && self.control.is_none() && self.header_len == 0
+    }
+
+    /// Whether the first part of a data message has arrived and the last has not.
+    #[must_use]
+    pub fn is_assembling(&self) -> bool {
+        self.message.is_some()
+    }
+
+    /// Whether the peer's Close or an error has ended the session.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn fail(&mut self, error: ProtocolError, pool: &mut Pool) -> ProtocolError {
+        self.end(pool);
+        error
+    }
+
+    fn receive_header(&mut self, input: &mut &mut [u8], pool: &mut Pool) -> Result<Option<Frame>, ProtocolError> {
+        if self.header_len == 0 {
+            if let Some(header) = FrameHeader::parse(input, self.role)? {
+                take(input, header.len);
+                return self.begin_frame(header, pool).map(Some);
+            }
+        } else {
+            while let Some(&mut byte) = input.first_mut() {
+                take(input, 1);
+                self.header[self.header_len] = byte;
+                self.header_len += 1;
+                if let Some(header) = FrameHeader::parse(&self.header[..self.header_len], self.role)? {
+                    self.header_len = 0;
+                    return self.begin_frame(header, pool).map(Some);
+                }
+            }
+            return Ok(None);
+        }
+        let rest = take(input, input.len());
+        self.header[..rest.len()].copy_from_slice(rest);
+        self.header_len = rest.len();
+        Ok(None)
+    }
+
+    /// Checks a header against what came before it, so that no payload of a wrong frame is held.
+    fn begin_frame(&mut self, header: FrameHeader, pool: &mut Pool) -> Result<Frame, ProtocolError> {
+        let FrameHeader { fin, opcode, payload_len, key, .. } = header;
+        match (opcode, &self.message) {
+            (Opcode::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(ProtocolError::InterleavedMessage),
+            _ => {}
+        }
+        if !opcode.is_control() {
+            let before = self.message.as_ref().map_or(0, Assembly::len);
+            let room = self.limits.message_bytes_max.saturating_sub(before);
+            if payload_len > room as u64 {
+                return Err(ProtocolError::MessageTooBig);
+            }
+            if let (Some(kind), false) = (kind_of(opcode), fin) {
+                self.message = Some(Assembly::new(kind, pool));
+            }
+            if let Some(message) = &mut self.message {
+                message.begin_fragment(payload_len, &self.limits)?;
+            }
+        }
+        // Control frames are at most 125 bytes long, others were just compared with a `usize`.
+        let remaining = usize::try_from(payload_len).map_err(|_| ProtocolError::MessageTooBig)?;
+        Ok(Frame { fin, opcode, key, remaining })
+    }
+
+    fn receive_data<'b>(
+        &mut self,
+        mut frame: Frame,
+        input: &mut &'b mut [u8],
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        if let (Some(kind), None) = (kind_of(frame.opcode), &self.message) {
+            if input.len() >= frame.remaining {
+                return whole_message(kind, frame, input).map(Some);
+            }
+            self.message = Some(Assembly::new(kind, pool));
+        }
+        let piece = take(input, frame.remaining.min(input.len()));
+        frame.remaining -= piece.len();
+        let message = self.message.as_mut().expect("every data frame but a whole message has an assembly");
+        frame.key = message.append(piece, frame.key, frame.remaining, pool)?;
+        if frame.remaining > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        match self.message.take_if(|_| frame.fin) {
+            Some(message) => Ok(Some(Event::Message(message.finish(pool)?))),
+            None => Ok(None),
+        }
+    }
+
+    fn receive_control<'b>(
+        &mut self,
+        mut frame: Frame,
+        input: &mut &'b mut [u8],
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let piece = take(input, frame.remaining.min(input.len()));
+        frame.remaining -= piece.len();
+        if let Some(key) = frame.key {
+            frame.key = Some(mask::apply(piece, key));
+        }
+        if frame.remaining == 0 && self.control.is_none() {
+            return self.control_event(frame.opcode, Payload::View(piece), pool).map(Some);
+        }
+        self.control.get_or_insert_with(|| pool.take(frame.remaining)).extend_from_slice(piece);
+        if frame.remaining > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        let block = self.control.take().expect("the pieces of this frame were just gathered");
+        self.control_event(frame.opcode, Payload::Block(block), pool).map(Some)
+    }
+
+    fn control_event<'b>(
+        &mut self,
+        opcode: Opcode,
+        payload: Payload<'b>,
+        pool: &mut Pool,
+    ) -> Result<Event<'b>, ProtocolError> {
+        match opcode {
+            Opcode::Ping => return Ok(Event::Ping(payload)),
+            Opcode::Pong => return Ok(Event::Pong(payload)),
+            _ => {}
+        }
+        match close::parse_payload(&payload) {
+            Ok(code) => {
+                self.end(pool);
+                let reason = payload.skip(if code.is_some() { 2 } else { 0 });
+                Ok(Event::Close { code, reason })
+            }
+            Err(error) => {
+                payload.give_back(pool);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The message that lies whole at the front of `input`.
+fn whole_message<'b>(kind: MessageKind, frame: Frame, input: &mut &'b mut [u8]) -> Result<Event<'b>, ProtocolError> {
+    let payload = take(input, frame.remaining);
+    if let Some(key) = frame.key {
+        mask::apply(payload, key);
+    }
+    if kind == MessageKind::Text && !utf8::is_valid(payload) {
+        return Err(ProtocolError::InvalidUtf8);
+    }
+    Ok(Event::Message(Message { kind, payload: Payload::View(payload) }))
+}
+
+/// The kind of message that a frame begins.
+fn kind_of(opcode: Opcode) -> Option<MessageKind> {
+    match opcode {
+        Opcode::Text => Some(MessageKind::Text),
+        Opcode::Binary => Some(MessageKind::Binary),
+        _ => None,
+    }
+}
+
+/// Cuts `len` bytes off the front of `input`.
+fn take<'b>(input: &mut &'b mut [u8], len: usize) -> &'b mut [u8] {
+    let (front, rest) = mem::take(input).split_at_mut(len);
+    *input = rest;
+    front
+}
+
+#[cfg(test)]
+mod tests;

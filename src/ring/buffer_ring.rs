@@ -1,0 +1,220 @@
+//! The ring of receive buffers: which bytes are the kernel's, which are lent, which are free.
+//!
+//! In incremental mode (Linux 6.12) the kernel fills a buffer piece by piece, each completion
+//! naming the next piece of the same buffer, until it says that it is done with it. A buffer goes
+//! back to the kernel when it is done and every piece of it was given back.
+
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+use std::io;
+
+use crate::ring::mapping::Mapping;
+
+/// `IOU_PBUF_RING_INC`: buffers are consumed incrementally (Linux 6.12).
+const FLAG_INCREMENTAL: u16 = 2;
+/// The only group of buffers on a ring.
+pub(super) const GROUP: u16 = 0;
+
+/// How the kernel uses a receive buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BufferMode {
+    /// Piece by piece until it is full: large buffers cost nothing when little arrives.
+    Incremental,
+    /// Once: whatever arrived, the whole buffer is taken.
+    Once,
+}
+
+impl BufferMode {
+    /// How many buffers a ring has and how long each is. Both modes take 4 MiB a worker.
+    #[must_use]
+    pub const fn shape(self) -> (u16, u32) {
+        match self {
+            Self::Incremental => (16, 256 << 10),
+            Self::Once => (256, 16 << 10),
+        }
+    }
+}
+
+/// A piece of a receive buffer, held by one owner until it is given back.
+#[derive(Debug)]
+#[must_use = "a lease that is not given back keeps its buffer from the kernel"]
+pub struct Lease {
+    pub(super) buffer: u16,
+    pub(super) start: u32,
+    pub(super) len: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Buffer {
+    /// How many bytes the kernel has filled since it got the buffer.
+    filled: u32,
+    /// How many pieces are lent.
+    leases: u32,
+    /// Whether the kernel is done with it.
+    done: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct BufferRing {
+    mode: BufferMode,
+    entries: Mapping,
+    memory: Mapping,
+    buffer_len: u32,
+    buffers: Box<[Buffer]>,
+    tail: u16,
+}
+
+impl BufferRing {
+    /// Maps the buffers and provides them all to `ring`.
+    pub(super) fn new(ring: &IoUring, mode: BufferMode) -> io::Result<Self> {
+        let (count, buffer_len) = mode.shape();
+        let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
+        let memory = Mapping::new(usize::from(count) * buffer_len as usize)?;
+        let flags = if mode == BufferMode::Incremental { FLAG_INCREMENTAL } else { 0 };
+        let address = entries.start().as_ptr() as u64;
+        // SAFETY: the mapping has room for `count` entries, is page-aligned, and outlives the ring:
+        // the driver drops the ring before its buffer ring.
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, count, GROUP, flags) }?;
+        let buffers = vec![Buffer::default(); usize::from(count)].into();
+        let mut this = Self { mode, entries, memory, buffer_len, buffers, tail: 0 };
+        for buffer in 0..count {
+            this.provide(buffer);
+        }
+        Ok(this)
+    }
+
+    /// Books the `len` bytes that a completion reports in `buffer`; `more` is the kernel's word
+    /// that it goes on filling it.
+    pub(super) fn claim(&mut self, buffer: u16, len: u32, more: bool) -> Lease {
+        let state = &mut self.buffers[usize::from(buffer)];
+        let start = state.filled;
+        // The kernel never fills past the end of what it was given; if it said so, going on would
+        // hand out other memory as a peer's bytes.
+        let end = start.checked_add(len).filter(|&end| end <= self.buffer_len);
+        state.filled = end.expect("the kernel fills a buffer at most to its end");
+        state.leases += 1;
+        state.done = self.mode == BufferMode::Once || !more;
+        Lease { buffer, start, len }
+    }
+
+    /// Takes back a buffer that a completion without bytes names.
+    pub(super) fn return_unused(&mut self, buffer: u16) {
+        if self.mode == BufferMode::Once {
+            self.provide(buffer);
+        }
+        // In incremental mode nothing was consumed: the kernel goes on at the same place.
+    }
+
+    pub(super) fn bytes_mut(&mut self, lease: &mut Lease) -> &mut [u8] {
+        let start = usize::from(lease.buffer) * self.buffer_len as usize + lease.start as usize;
+        let len = lease.len as usize;
+        assert!(start + len <= self.memory.len(), "a lease lies within the buffers it was cut from");
+        // SAFETY: the sum was just checked to lie within the mapping.
+        let start = unsafe { self.memory.start().add(start) };
+        // SAFETY:
+        // - valid and initialised: the range lies within the mapping, zeroed at first, which lives
+        //   as long as `self`;
+        // - exclusive: `claim` cut this range off what the kernel fills, once, and the lease, which
+        //   can't be copied, and `self` are both borrowed for as long as the bytes are.
+        unsafe { slice::from_raw_parts_mut(start.as_ptr(), len) }
+    }
+
+    pub(super) fn give_back(&mut self, lease: Lease) {
+        let Lease { buffer, .. } = lease;
+        let state = &mut self.buffers[usize::from(buffer)];
+        state.leases -= 1;
+        if state.done && state.leases == 0 {
+            self.provide(buffer);
+        }
+    }
+
+    /// How many pieces are lent.
+    pub(super) fn leases(&self) -> u32 {
+        self.buffers.iter().map(|buffer| buffer.leases).sum()
+    }
+
+    /// Hands a whole buffer to the kernel.
+    fn provide(&mut self, buffer: u16) {
+        self.buffers[usize::from(buffer)] = Buffer::default();
+        let count = u16::try_from(self.buffers.len()).expect("the shape counts buffers in 16 bits");
+        let index = usize::from(self.tail % count);
+        let offset = usize::from(buffer) * self.buffer_len as usize;
+        let base: NonNull<BufRingEntry> = self.entries.start().cast();
+        // SAFETY: the index is below the count of entries that the mapping was made for.
+        let mut entry = unsafe { base.add(index) };
+        // SAFETY: the entry is valid, zeroed at first, and past the published tail, where the
+        // kernel doesn't look; nobody else has a reference to it.
+        let entry = unsafe { entry.as_mut() };
+        entry.set_addr(self.memory.start().as_ptr() as u64 + offset as u64);
+        entry.set_len(self.buffer_len);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: `base` is the start of the ring that the kernel knows, so the tail lies in it.
+        let tail = unsafe { BufRingEntry::tail(base.as_ptr()) };
+        // SAFETY: the tail is aligned, valid as long as the mapping, and both sides access it
+        // atomically; `set_*` above never touch these two bytes.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        // Release: the kernel must see the entry before the tail that publishes it.
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffers(mode: BufferMode) -> (IoUring, BufferRing) {
+        let ring = IoUring::new(4).expect("io_uring works here");
+        let buffers = BufferRing::new(&ring, mode).expect("buffer rings work here");
+        (ring, buffers)
+    }
+
+    #[test]
+    fn a_buffer_returns_to_the_kernel_with_its_last_piece() {
+        let (_ring, mut buffers) = buffers(BufferMode::Incremental);
+        let published = buffers.tail;
+        let mut first = buffers.claim(3, 100, true);
+        let mut second = buffers.claim(3, 50, false);
+        buffers.bytes_mut(&mut first).fill(1);
+        buffers.bytes_mut(&mut second).fill(2);
+        assert!(buffers.bytes_mut(&mut first).iter().all(|&byte| byte == 1), "pieces don't overlap");
+        assert_eq!(buffers.leases(), 2);
+        buffers.give_back(first);
+        assert_eq!(buffers.tail, published, "a piece is still lent");
+        buffers.give_back(second);
+        assert_eq!((buffers.tail, buffers.leases()), (published + 1, 0));
+    }
+
+    #[test]
+    fn a_buffer_that_the_kernel_still_fills_stays_with_it() {
+        let (_ring, mut buffers) = buffers(BufferMode::Incremental);
+        let published = buffers.tail;
+        let lease = buffers.claim(0, 10, true);
+        buffers.give_back(lease);
+        assert_eq!(buffers.tail, published);
+        let lease = buffers.claim(0, 10, true);
+        assert_eq!(lease.start, 10);
+        buffers.give_back(lease);
+    }
+
+    #[test]
+    fn without_incremental_use_each_completion_takes_a_buffer() {
+        let (_ring, mut buffers) = buffers(BufferMode::Once);
+        let published = buffers.tail;
+        let lease = buffers.claim(7, 10, false);
+        buffers.give_back(lease);
+        buffers.return_unused(8);
+        assert_eq!(buffers.tail, published + 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "at most to its end")]
+    fn a_length_past_the_end_is_never_believed() {
+        let (_ring, mut buffers) = buffers(BufferMode::Incremental);
+        let _lease = buffers.claim(0, (256 << 10) + 1, true);
+    }
+}

@@ -1,0 +1,65 @@
+//! What an operation came to.
+
+use crate::buf::Payload;
+use crate::ring::Lease;
+use crate::slab::Key;
+
+/// The outcome of an operation, or a part of it for those that complete many times.
+#[derive(Debug)]
+pub enum Completion {
+    /// A connection was accepted into `slot`.
+    Accepted {
+        /// The index of its direct descriptor.
+        slot: u32,
+    },
+    /// Accepting has ended and must be asked for again.
+    AcceptEnded {
+        /// The error number, `None` if the kernel just ended the series or was told to.
+        errno: Option<i32>,
+    },
+    /// Bytes arrived.
+    Received {
+        /// The connection.
+        key: Key,
+        /// The bytes, to be given back.
+        lease: Lease,
+    },
+    /// Receiving has ended.
+    ReceiveEnded {
+        /// The connection.
+        key: Key,
+        /// Why.
+        end: ReceiveEnd,
+    },
+    /// A send has ended.
+    Sent {
+        /// The connection.
+        key: Key,
+        /// What was to be sent, not yet advanced by `result`.
+        payload: Payload,
+        /// How many bytes went out, or the error number.
+        result: Result<usize, i32>,
+    },
+    /// The connection is closed, its slot may be accepted into again.
+    Closed {
+        /// The connection.
+        key: Key,
+    },
+    /// Another thread has left something in the mailbox.
+    Woken,
+}
+
+/// Why a series of receives has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReceiveEnd {
+    /// The peer sent FIN.
+    Eof,
+    /// No receive buffer was free; nothing is lost, ask again once some were given back.
+    NoBuffers,
+    /// It was cancelled.
+    Cancelled,
+    /// The kernel ended the series for reasons of its own; ask again.
+    Exhausted,
+    /// The connection failed with this error number.
+    Failed(i32),
+}

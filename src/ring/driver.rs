@@ -1,0 +1,411 @@
+//! The real driver: one io_uring, its buffers, and the payloads that the kernel is sending.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+use std::{io, mem, ptr};
+
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue};
+
+use crate::buf::{Payload, SEGMENTS_PER_SEND_MAX};
+use crate::ring::buffer_ring::BufferRing;
+use crate::ring::operation::Operation;
+use crate::ring::token::{Kind, Token};
+use crate::ring::{BufferMode, Completion, Driver, Lease, ReceiveEnd, RingHandle, SendMode};
+use crate::slab::Key;
+
+/// What a driver is made with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Entries of the submission queue; the completion queue has four times as many.
+    pub entries: u32,
+    /// How many connections the table of direct descriptors holds.
+    pub connections_max: u32,
+    /// How receive buffers are used.
+    pub buffer_mode: BufferMode,
+}
+
+/// Threads of the kernel that a ring may start for the few operations that block (shutdown).
+const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
+/// How often a full completion queue may keep the kernel from taking submissions in one turn.
+const SUBMIT_TRIES_MAX: usize = 1_000;
+
+/// An io_uring with direct descriptors, multishot operations and provided buffers.
+pub struct RingDriver {
+    // Fields drop in this order: the ring goes before the memory that it knows.
+    ring: IoUring,
+    buffers: BufferRing,
+    listener: OwnedFd,
+    /// Sends of this turn. Those without a completion are done when the submitting call returns.
+    sends_now: Vec<InFlight>,
+    /// Sends that wait for their sockets.
+    sends_waiting: HashMap<Key, InFlight>,
+    #[expect(clippy::vec_box, reason = "the kernel reads a message by its address")]
+    spare_messages: Vec<Box<Message>>,
+    reaped: Vec<Reaped>,
+    overflows: u64,
+    /// An error between turns, reported by the next one.
+    failed: Option<io::Error>,
+    started: Instant,
+}
+
+/// A send that the kernel may be reading.
+struct InFlight {
+    key: Key,
+    payload: Payload,
+    message: Option<Box<Message>>,
+    /// How many bytes the kernel was given.
+    len: usize,
+    /// What its completion said, if there was one.
+    result: Option<i32>,
+}
+
+/// A `msghdr` and what it points to. Boxed, since the kernel reads it by address.
+struct Message {
+    header: libc::msghdr,
+    pieces: [libc::iovec; SEGMENTS_PER_SEND_MAX],
+}
+
+/// A completion queue entry, copied out of the queue.
+#[derive(Clone, Copy)]
+struct Reaped {
+    token: Token,
+    result: i32,
+    flags: u32,
+}
+
+impl RingDriver {
+    /// Sets a ring up on the calling thread, which alone may use it, to accept from `listener`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `io_uring_setup(2)` or a registration.
+    pub fn new(listener: OwnedFd, options: Options) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(options.entries * 4)
+            .build(options.entries)?;
+        let submitter = ring.submitter();
+        submitter.register_files_sparse(options.connections_max)?;
+        submitter.register_iowq_max_workers(&mut KERNEL_THREADS_MAX.clone())?;
+        let buffers = BufferRing::new(&ring, options.buffer_mode)?;
+        // Spares a descriptor look-up for each call; where it is refused, nothing else changes.
+        let _ = ring.submitter().register_ring_fd();
+        Ok(Self {
+            buffers,
+            ring,
+            listener,
+            sends_now: Vec::new(),
+            sends_waiting: HashMap::new(),
+            spare_messages: Vec::new(),
+            reaped: Vec::new(),
+            overflows: 0,
+            failed: None,
+            started: now(),
+        })
+    }
+
+    /// A handle by which other threads wake this ring's worker.
+    ///
+    /// # Errors
+    ///
+    /// If the process may not open another descriptor.
+    pub fn handle(&self) -> io::Result<RingHandle> {
+        RingHandle::new(&self.ring)
+    }
+
+    /// How many pieces of receive buffers are lent.
+    #[must_use]
+    pub fn leases(&self) -> u32 {
+        self.buffers.leases()
+    }
+
+    /// How often more completed at once than the completion queue holds. Nothing is lost by it.
+    #[must_use]
+    pub fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    fn push(&mut self, operation: Operation) {
+        let entry = operation.entry();
+        loop {
+            // SAFETY: the memory that an entry points to belongs to `sends_now` or `sends_waiting`
+            // until its completion, see `send`; other operations carry none.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            if let Err(error) = self.submit(IoUring::submit) {
+                // The operation is lost with the ring: the next turn says so and ends the worker.
+                self.failed.get_or_insert(error);
+                return;
+            }
+        }
+    }
+
+    /// Submits until the kernel has taken every entry; `enter` makes the system call.
+    fn submit(&mut self, enter: impl Fn(&IoUring) -> io::Result<usize>) -> io::Result<()> {
+        for _ in 0..SUBMIT_TRIES_MAX {
+            match enter(&self.ring).map_err(|error| error.raw_os_error()) {
+                // Time is up, or a signal came, after everything was submitted.
+                Ok(_) | Err(Some(libc::ETIME | libc::EINTR)) => {}
+                // The kernel wants completions to be taken first.
+                Err(Some(libc::EBUSY | libc::EAGAIN)) => self.reap(),
+                Err(errno) => return Err(io::Error::from_raw_os_error(errno.unwrap_or(libc::EIO))),
+            }
+            if self.ring.submission().is_empty() {
+                return Ok(());
+            }
+            self.reap();
+        }
+        Err(io::Error::other("the kernel takes no submissions"))
+    }
+
+    /// Copies what has completed out of the queue.
+    fn reap(&mut self) {
+        for entry in self.ring.completion() {
+            if let Some(token) = Token::unpack(entry.user_data()) {
+                self.reaped.push(Reaped { token, result: entry.result(), flags: entry.flags() });
+            }
+        }
+    }
+
+    fn enter_and_wait(&mut self, wait_ms: Option<u64>) -> io::Result<()> {
+        let timeout = wait_ms.map(|ms| {
+            let nanoseconds = u32::try_from(ms % 1000 * 1_000_000).expect("below a second");
+            Timespec::new().sec(ms / 1000).nsec(nanoseconds)
+        });
+        match &timeout {
+            Some(timeout) => {
+                self.submit(|ring| ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(timeout)))?;
+            }
+            None => self.submit(|ring| ring.submit_and_wait(1))?,
+        }
+        self.reap();
+        // Completions past the queue's size wait in the kernel. The failure of a send may be among
+        // them, and without it the send would count as done: so they are fetched before anything
+        // is concluded.
+        while self.ring.submission().cq_overflow() {
+            self.overflows += 1;
+            self.submit(IoUring::submit)?;
+            self.reap();
+        }
+        Ok(())
+    }
+
+    /// Ends the sends of the turn that was just submitted, in the order of their submission.
+    fn finish_sends(&mut self, completions: &mut Vec<Completion>) {
+        if self.sends_now.is_empty() {
+            return;
+        }
+        let mut at = 0;
+        for reaped in self.reaped.iter().filter(|reaped| reaped.token.kind == Kind::SendNow) {
+            // Failures come in the order of submission, so the search goes on where it ended.
+            let count = self.sends_now.len();
+            let found = (0..count).map(|step| (at + step) % count).find(|&i| self.sends_now[i].key == reaped.token.key);
+            at = found.expect("a connection has at most one send under way, and it is kept until here");
+            self.sends_now[at].result = Some(reaped.result);
+        }
+        for InFlight { key, payload, message, len, result } in self.sends_now.drain(..) {
+            self.spare_messages.extend(message);
+            let result = result.map_or(Ok(len), of_result);
+            completions.push(Completion::Sent { key, payload, result });
+        }
+    }
+
+    fn complete(
+        &mut self,
+        Reaped { token: Token { kind, key }, result, flags }: Reaped,
+        completions: &mut Vec<Completion>,
+    ) {
+        match kind {
+            Kind::Receive => self.complete_receive(key, result, flags, completions),
+            Kind::Accept => {
+                if let Ok(slot) = u32::try_from(result) {
+                    completions.push(Completion::Accepted { slot });
+                }
+                if !cqueue::more(flags) {
+                    let errno = of_result(result).err().filter(|&errno| errno != libc::ECANCELED);
+                    completions.push(Completion::AcceptEnded { errno });
+                }
+            }
+            Kind::SendWait => {
+                let InFlight { payload, message, .. } =
+                    self.sends_waiting.remove(&key).expect("a waiting send is kept until its one completion");
+                self.spare_messages.extend(message);
+                completions.push(Completion::Sent { key, payload, result: of_result(result) });
+            }
+            Kind::Close => completions.push(Completion::Closed { key }),
+            Kind::Wake => completions.push(Completion::Woken),
+            // Sends of the turn are finished already; cancels and shutdowns that found nothing to
+            // do say so here, and that is no failure.
+            Kind::SendNow | Kind::Quiet => {}
+        }
+    }
+
+    fn complete_receive(&mut self, key: Key, result: i32, flags: u32, completions: &mut Vec<Completion>) {
+        let buffer = cqueue::buffer_select(flags);
+        match (u32::try_from(result), buffer) {
+            (Ok(len @ 1..), Some(buffer)) => {
+                let lease = self.buffers.claim(buffer, len, cqueue::buffer_more(flags));
+                completions.push(Completion::Received { key, lease });
+            }
+            (_, Some(buffer)) => self.buffers.return_unused(buffer),
+            (_, None) => {}
+        }
+        if cqueue::more(flags) {
+            return;
+        }
+        let end = match of_result(result) {
+            Ok(0) => ReceiveEnd::Eof,
+            Ok(_) => ReceiveEnd::Exhausted,
+            Err(libc::ENOBUFS) => ReceiveEnd::NoBuffers,
+            Err(libc::ECANCELED) => ReceiveEnd::Cancelled,
+            Err(errno) => ReceiveEnd::Failed(errno),
+        };
+        completions.push(Completion::ReceiveEnded { key, end });
+    }
+
+    /// The operation that sends `payload`, the message it needs for several pieces, and the length.
+    fn send_operation(
+        &mut self,
+        key: Key,
+        payload: &Payload,
+        mode: SendMode,
+    ) -> (Operation, Option<Box<Message>>, usize) {
+        let mut pieces = payload.pieces();
+        let first = pieces.next().unwrap_or_default();
+        if pieces.next().is_some() {
+            let message = self.message(payload);
+            let operation = Operation::SendMessage { key, message: &raw const message.header, mode };
+            (operation, Some(message), payload.remaining())
+        } else {
+            let len = u32::try_from(first.len()).unwrap_or(u32::MAX);
+            (Operation::Send { key, bytes: first.as_ptr(), len, mode }, None, len as usize)
+        }
+    }
+
+    /// Points a message at the pieces of a payload that has several.
+    fn message(&mut self, payload: &Payload) -> Box<Message> {
+        let mut message = self.spare_messages.pop().unwrap_or_else(Message::new);
+        let mut count = 0;
+        for (piece, target) in payload.pieces().zip(&mut message.pieces) {
+            *target = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
+            count += 1;
+        }
+        message.header.msg_iov = message.pieces.as_mut_ptr();
+        message.header.msg_iovlen = count;
+        message
+    }
+}
+
+impl Driver for RingDriver {
+    fn now_ms(&mut self) -> u64 {
+        u64::try_from(now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn accept(&mut self) {
+        self.push(Operation::AcceptMultishot { listener: self.listener.as_raw_fd() });
+    }
+
+    fn cancel_accept(&mut self) {
+        self.push(Operation::CancelAccept);
+    }
+
+    fn receive(&mut self, key: Key) {
+        self.push(Operation::ReceiveMultishot { key });
+    }
+
+    fn cancel_receive(&mut self, key: Key) {
+        self.push(Operation::CancelReceive { key });
+    }
+
+    fn send(&mut self, key: Key, payload: Payload, mode: SendMode) {
+        let (operation, message, len) = self.send_operation(key, &payload, mode);
+        // The bytes are on the heap, or shared, and nothing writes to them, so that moving the
+        // payload into the list leaves the pointers above right. It stays in there until its
+        // completion, or for `Now` until the call that submitted it has returned.
+        let in_flight = InFlight { key, payload, message, len, result: None };
+        match mode {
+            SendMode::Now => self.sends_now.push(in_flight),
+            SendMode::Wait => {
+                let earlier = self.sends_waiting.insert(key, in_flight);
+                assert!(earlier.is_none(), "a connection has at most one send under way");
+            }
+        }
+        self.push(operation);
+    }
+
+    fn cancel(&mut self, key: Key) {
+        self.push(Operation::CancelAll { key });
+    }
+
+    fn shutdown(&mut self, key: Key) {
+        self.push(Operation::Shutdown { key });
+    }
+
+    fn close(&mut self, key: Key) {
+        self.push(Operation::Close { key });
+    }
+
+    fn wake(&mut self, target: &RingHandle) {
+        self.push(Operation::Wake { ring: target.raw() });
+    }
+
+    fn turn(&mut self, wait_ms: Option<u64>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.enter_and_wait(wait_ms)?;
+        self.finish_sends(completions);
+        let mut reaped = mem::take(&mut self.reaped);
+        for entry in reaped.drain(..) {
+            self.complete(entry, completions);
+        }
+        self.reaped = reaped;
+        Ok(())
+    }
+
+    fn bytes_mut(&mut self, lease: &mut Lease) -> &mut [u8] {
+        self.buffers.bytes_mut(lease)
+    }
+
+    fn give_back(&mut self, lease: Lease) {
+        self.buffers.give_back(lease);
+    }
+}
+
+impl Drop for RingDriver {
+    fn drop(&mut self) {
+        // Waits until the kernel is through with every operation, so that the memory may go.
+        let cancelled = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        let nothing_left = matches!(&cancelled, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
+        if cancelled.is_err() && !nothing_left {
+            // It can't be told what the kernel still reads: leak it rather than free it.
+            mem::forget(mem::take(&mut self.sends_now));
+            mem::forget(mem::take(&mut self.sends_waiting));
+        }
+    }
+}
+
+impl Message {
+    fn new() -> Box<Self> {
+        // SAFETY: `msghdr` is integers and pointers, for which all zeros is a value.
+        let header = unsafe { mem::zeroed() };
+        let empty = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        Box::new(Self { header, pieces: [empty; SEGMENTS_PER_SEND_MAX] })
+    }
+}
+
+/// Splits a kernel's result into a count and an error number.
+fn of_result(result: i32) -> Result<usize, i32> {
+    usize::try_from(result).map_err(|_| result.saturating_neg())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver is the worker's clock")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,90 @@
+//! Typed operations and the submission queue entries that they become.
+
+use std::os::fd::RawFd;
+
+use io_uring::opcode;
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{CancelBuilder, Fd, Fixed};
+
+use crate::ring::SendMode;
+use crate::ring::buffer_ring::GROUP;
+use crate::ring::token::{Kind, Token};
+use crate::slab::Key;
+
+/// An operation without memory of its own, or with pointers that the driver keeps valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operation {
+    AcceptMultishot { listener: RawFd },
+    CancelAccept,
+    ReceiveMultishot { key: Key },
+    CancelReceive { key: Key },
+    Send { key: Key, bytes: *const u8, len: u32, mode: SendMode },
+    SendMessage { key: Key, message: *const libc::msghdr, mode: SendMode },
+    CancelAll { key: Key },
+    Shutdown { key: Key },
+    Close { key: Key },
+    Wake { ring: RawFd },
+}
+
+impl Operation {
+    pub(super) fn entry(self) -> Entry {
+        match self {
+            Self::AcceptMultishot { listener } => opcode::AcceptMulti::new(Fd(listener))
+                .allocate_file_index(true)
+                .build()
+                .user_data(Token::of_ring(Kind::Accept).pack()),
+            Self::CancelAccept => quiet(cancel_token(Token::of_ring(Kind::Accept))),
+            Self::ReceiveMultishot { key } => {
+                opcode::RecvMulti::new(Fixed(key.slot), GROUP).build().user_data(Token::new(Kind::Receive, key).pack())
+            }
+            Self::CancelReceive { key } => quiet(cancel_token(Token::new(Kind::Receive, key))),
+            Self::Send { key, bytes, len, mode } => {
+                let entry = opcode::Send::new(Fixed(key.slot), bytes, len).flags(message_flags(mode)).build();
+                of_send(entry, key, mode)
+            }
+            Self::SendMessage { key, message, mode } => {
+                let flags = message_flags(mode).cast_unsigned();
+                let entry = opcode::SendMsg::new(Fixed(key.slot), message).flags(flags).build();
+                of_send(entry, key, mode)
+            }
+            Self::CancelAll { key } => {
+                quiet(opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(key.slot)).all()).build())
+            }
+            Self::Shutdown { key } => quiet(opcode::Shutdown::new(Fixed(key.slot), libc::SHUT_WR).build()),
+            Self::Close { key } => {
+                opcode::Close::new(Fixed(key.slot)).build().user_data(Token::new(Kind::Close, key).pack())
+            }
+            Self::Wake { ring } => {
+                let token = Token::of_ring(Kind::Wake).pack();
+                quiet(opcode::MsgRingData::new(Fd(ring), 0, token, None).build())
+            }
+        }
+    }
+}
+
+fn cancel_token(token: Token) -> Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::user_data(token.pack())).build()
+}
+
+/// An operation whose success nobody waits for.
+fn quiet(entry: Entry) -> Entry {
+    entry.flags(Flags::SKIP_SUCCESS).user_data(Token::of_ring(Kind::Quiet).pack())
+}
+
+fn of_send(entry: Entry, key: Key, mode: SendMode) -> Entry {
+    match mode {
+        // Without a completion the send was done, whole, when the submitting call returned: the
+        // kernel tries at once and may not put a send off that must not wait.
+        SendMode::Now => entry.flags(Flags::SKIP_SUCCESS).user_data(Token::new(Kind::SendNow, key).pack()),
+        SendMode::Wait => entry.user_data(Token::new(Kind::SendWait, key).pack()),
+    }
+}
+
+fn message_flags(mode: SendMode) -> i32 {
+    match mode {
+        // `WAITALL` makes a short send a failure with its count, so that it is reported although
+        // successes are not.
+        SendMode::Now => libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        SendMode::Wait => libc::MSG_NOSIGNAL,
+    }
+}

@@ -1,0 +1,166 @@
+//! The self-test at start: what the kernel claims is tried before anything relies on it.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use crate::buf::{Payload, Pool};
+use crate::ring::{
+    BufferMode, Completion, Doorbell, Driver, Lease, Options, ReceiveEnd, RingDriver, SendMode, StartError,
+};
+use crate::slab::Key;
+use crate::sys::listener;
+use crate::sys::machine::Machine;
+
+/// How long a step may take; it takes microseconds.
+const STEP_MS_MAX: u64 = 2_000;
+const OPTIONS: Options = Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental };
+
+/// What works on this machine.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Features {
+    /// The machine that was tried.
+    pub machine: Machine,
+    /// Incremental receive buffers where they work (Linux 6.12).
+    pub buffer_mode: BufferMode,
+}
+
+/// Tries every operation of the driver on loopback: accept, receive, send, wake, shutdown, close.
+///
+/// Incremental receive buffers are tried first, and used only if every byte arrived where it was
+/// to be looked for, also after a connection has ended.
+///
+/// # Errors
+///
+/// What is missing, and what mends it.
+pub fn probe() -> Result<Features, StartError> {
+    let machine = Machine::read();
+    let incremental = self_test(OPTIONS, &machine);
+    let buffer_mode = match incremental {
+        Ok(()) => BufferMode::Incremental,
+        Err(_) => {
+            self_test(Options { buffer_mode: BufferMode::Once, ..OPTIONS }, &machine)?;
+            BufferMode::Once
+        }
+    };
+    Ok(Features { machine, buffer_mode })
+}
+
+fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
+    let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .map_err(|error| failed(machine, "listen on loopback")(&error))?;
+    let address = listener::local_address(&listener).map_err(|error| failed(machine, "listen on loopback")(&error))?;
+    let driver = RingDriver::new(listener, options).map_err(|error| StartError::explain(&error, machine))?;
+    let mut trial = Trial { driver, completions: Vec::new(), step: "accept" };
+    trial.run(address).map_err(|error| failed(machine, trial.step)(&error))
+}
+
+fn failed(machine: &Machine, step: &'static str) -> impl Fn(&io::Error) -> StartError {
+    move |error| StartError::SelfTest { step, kernel: machine.kernel.clone(), cause: error.to_string() }
+}
+
+struct Trial {
+    driver: RingDriver,
+    completions: Vec<Completion>,
+    step: &'static str,
+}
+
+impl Trial {
+    fn run(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.driver.accept();
+        // Twice: the second connection receives after the end of the first, where some kernels
+        // lose count of an incremental buffer.
+        for text in [b"first words", b"other words"] {
+            self.converse(address, text)?;
+        }
+        self.step = "wake";
+        Doorbell::new()?.ring(&self.driver.handle()?)?;
+        self.until(|completion| matches!(completion, Completion::Woken).then_some(()))
+    }
+
+    fn converse(&mut self, address: SocketAddr, text: &[u8]) -> io::Result<()> {
+        self.step = "accept";
+        let mut client = TcpStream::connect(address)?;
+        client.set_read_timeout(Some(std::time::Duration::from_millis(STEP_MS_MAX)))?;
+        let slot = self.until(|completion| match completion {
+            Completion::Accepted { slot } => Some(slot),
+            _ => None,
+        })?;
+        let key = Key { slot, generation: 0 };
+
+        self.step = "receive";
+        self.driver.receive(key);
+        for piece in text.chunks(4) {
+            client.write_all(piece)?;
+            self.expect_bytes(piece)?;
+        }
+
+        self.step = "send";
+        let mut pool = Pool::default();
+        let mut block = pool.take(text.len());
+        block.extend_from_slice(text);
+        self.driver.send(key, Payload::from_block(block), SendMode::Now);
+        let sent = self.until(|completion| match completion {
+            Completion::Sent { result, .. } => Some(result),
+            _ => None,
+        })?;
+        let mut echo = vec![0; text.len()];
+        client.read_exact(&mut echo)?;
+        if sent != Ok(text.len()) || echo != text {
+            return Err(io::Error::other(format!("sent {sent:?}, the peer got {echo:?}")));
+        }
+
+        self.step = "shut down and close";
+        self.driver.shutdown(key);
+        self.driver.turn(Some(0), &mut self.completions)?;
+        if client.read(&mut echo)? != 0 {
+            return Err(io::Error::other("bytes after the end"));
+        }
+        drop(client);
+        self.until(|completion| {
+            matches!(completion, Completion::ReceiveEnded { end: ReceiveEnd::Eof, .. }).then_some(())
+        })?;
+        self.driver.close(key);
+        self.until(|completion| matches!(completion, Completion::Closed { .. }).then_some(()))
+    }
+
+    fn expect_bytes(&mut self, expect: &[u8]) -> io::Result<()> {
+        let mut got = Vec::new();
+        while got.len() < expect.len() {
+            let mut lease: Lease = self.until(|completion| match completion {
+                Completion::Received { lease, .. } => Some(lease),
+                _ => None,
+            })?;
+            got.extend_from_slice(self.driver.bytes_mut(&mut lease));
+            self.driver.give_back(lease);
+        }
+        if got == expect { Ok(()) } else { Err(io::Error::other(format!("{expect:?} was sent, {got:?} received"))) }
+    }
+
+    /// Turns the driver until `wanted` picks a completion; others on the way are dropped.
+    fn until<T>(&mut self, wanted: impl Fn(Completion) -> Option<T>) -> io::Result<T> {
+        let start = self.driver.now_ms();
+        loop {
+            while !self.completions.is_empty() {
+                if let Some(found) = wanted(self.completions.remove(0)) {
+                    return Ok(found);
+                }
+            }
+            if self.driver.now_ms() - start > STEP_MS_MAX {
+                return Err(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            self.driver.turn(Some(50), &mut self.completions)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_passes_the_self_test_in_both_buffer_modes() {
+        let machine = Machine::read();
+        self_test(Options { buffer_mode: BufferMode::Once, ..OPTIONS }, &machine).expect("buffers used once work");
+        probe().expect("some mode works");
+    }
+}

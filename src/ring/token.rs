@@ -1,0 +1,88 @@
+//! The 64 bits that come back with a completion: kind of operation, generation, slot.
+
+use crate::slab::{GENERATION_MAX, Key};
+
+const SLOT_BITS: u32 = 32;
+const GENERATION_BITS: u32 = 24;
+
+const _: () = assert!(GENERATION_MAX < 1 << GENERATION_BITS);
+
+/// Which operation a completion belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Accept = 1,
+    Receive,
+    SendNow,
+    SendWait,
+    /// An operation whose own completion tells nothing: cancel, shutdown, wake of another ring.
+    Quiet,
+    Close,
+    /// Posted by another ring.
+    Wake,
+}
+
+/// An operation of one life of a slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) key: Key,
+}
+
+impl Token {
+    pub(super) const fn new(kind: Kind, key: Key) -> Self {
+        Self { kind, key }
+    }
+
+    /// A token of an operation that belongs to no connection.
+    pub(super) const fn of_ring(kind: Kind) -> Self {
+        Self { kind, key: Key { slot: 0, generation: 0 } }
+    }
+
+    pub(super) const fn pack(self) -> u64 {
+        (self.kind as u64) << (SLOT_BITS + GENERATION_BITS)
+            | (self.key.generation as u64) << SLOT_BITS
+            | self.key.slot as u64
+    }
+
+    /// Reads a token back; `None` for bits that [`Token::pack`] never makes.
+    pub(super) fn unpack(bits: u64) -> Option<Self> {
+        let kind = match bits >> (SLOT_BITS + GENERATION_BITS) {
+            1 => Kind::Accept,
+            2 => Kind::Receive,
+            3 => Kind::SendNow,
+            4 => Kind::SendWait,
+            5 => Kind::Quiet,
+            6 => Kind::Close,
+            7 => Kind::Wake,
+            _ => return None,
+        };
+        let slot = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
+        let generation = u32::try_from(bits >> SLOT_BITS & u64::from(GENERATION_MAX)).ok()?;
+        Some(Self { kind, key: Key { slot, generation } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_survives_packing_at_its_bounds() {
+        let kinds = [Kind::Accept, Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Quiet, Kind::Close, Kind::Wake];
+        for kind in kinds {
+            for slot in [0, 1, u32::MAX] {
+                for generation in [0, 1, GENERATION_MAX] {
+                    let token = Token::new(kind, Key { slot, generation });
+                    assert_eq!(Token::unpack(token.pack()), Some(token));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_bits_are_no_token() {
+        assert_eq!(Token::unpack(0), None);
+        assert_eq!(Token::unpack(u64::MAX), None);
+    }
+}

@@ -1,0 +1,403 @@
+//! A running server: the embeddable API.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::{io, thread};
+
+use crate::config::Options;
+use crate::control::{Control, Stopper};
+use crate::handler::Handler;
+use crate::ring;
+use crate::ring::{Doorbell, Features, RingDriver, RingHandle, StartError};
+use crate::sys::{affinity, limits, listener};
+use crate::worker;
+use crate::worker::{Counters, Handle, Mailbox, Peer, Worker};
+
+/// Submissions that a turn may queue before it has to make a system call.
+const RING_ENTRIES: u32 = 4096;
+/// What a ring's table of direct descriptors can hold at most.
+const TABLE_LEN_MAX: u32 = 1 << 20;
+/// Room in the table for connections that arrive while accepting is being paused.
+const TABLE_SLACK: u32 = 64;
+/// Open files that the process needs beside the table, which has a limit of the same size.
+const CONNECTIONS_MIN: u32 = 1;
+
+/// Why a server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// io_uring can't be used here.
+    #[error(transparent)]
+    Ring(#[from] StartError),
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {source} -> {}", listen_advice(source))]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An option that can't be.
+    #[error("option {name}: {value} is not possible -> {advice}")]
+    Option {
+        /// The option.
+        name: &'static str,
+        /// The value found.
+        value: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The system refused something else.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A worker or the control thread has panicked: a bug.
+    #[error("the thread '{thread}' has panicked; this is a bug")]
+    Panic {
+        /// The thread's name.
+        thread: String,
+    },
+}
+
+impl Error {
+    /// The exit code for a program that ends for this reason.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ring(_) | Self::Option { .. } => ring::EXIT_CODE,
+            Self::Listen { .. } | Self::System { .. } | Self::Panic { .. } => 1,
+        }
+    }
+}
+
+/// A running server: a worker on each core, each with a handler of its own.
+///
+/// An echo server, and a client that talks to it:
+///
+/// ```
+/// use ringsock::{ConnectionId, Effects, Handler, Message, Options, Server};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_message(&mut self, _: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
+///         effects.echo(message);
+///     }
+/// }
+///
+/// let mut options = Options::default();
+/// options.listen.set_port(0); // the kernel chooses
+/// let server = Server::start(options, |_worker| Echo)?;
+///
+/// let stream = std::net::TcpStream::connect(server.address())?;
+/// let (mut client, _) = tungstenite::client("ws://localhost/", stream)?;
+/// client.send(tungstenite::Message::text("Hello"))?;
+/// assert_eq!(client.read()?.into_text()?, "Hello");
+///
+/// server.stop();
+/// let counters = server.join()?;
+/// assert_eq!(counters.iter().map(|worker| worker.messages).sum::<u64>(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A chat: whatever anybody says reaches everybody, whichever worker they are on. The frame is
+/// encoded once.
+///
+/// ```
+/// use ringsock::{ConnectionId, Effects, Handler, Message, MessageKind, Options, Server, encoder};
+///
+/// struct Chat;
+///
+/// impl Handler for Chat {
+///     fn on_message(&mut self, from: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
+///         if let Some(text) = message.text() {
+///             let line = format!("{}: {text}", from.key.slot);
+///             effects.broadcast(&encoder::shared(MessageKind::Text, line.as_bytes()));
+///         }
+///     }
+/// }
+///
+/// let mut options = Options::default();
+/// options.listen.set_port(0);
+/// let server = Server::start(options, |_worker| Chat)?;
+/// let join = || {
+///     let stream = std::net::TcpStream::connect(server.address())?;
+///     Ok::<_, Box<dyn std::error::Error>>(tungstenite::client("ws://localhost/", stream)?.0)
+/// };
+/// let (mut alice, mut bob) = (join()?, join()?);
+/// alice.send(tungstenite::Message::text("hi all"))?;
+/// assert!(bob.read()?.into_text()?.ends_with(": hi all"));
+/// assert!(alice.read()?.into_text()?.ends_with(": hi all"));
+///
+/// // So does what the program itself has to say.
+/// server.handle().broadcast(&encoder::shared(MessageKind::Text, b"closing time"))?;
+/// assert_eq!(bob.read()?.into_text()?, "closing time");
+/// # server.stop();
+/// # server.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    features: Features,
+    cpus: Vec<usize>,
+    connections_max: u32,
+    handle: Handle,
+    control: Control,
+    workers: Vec<JoinHandle<io::Result<Counters>>>,
+}
+
+impl Server {
+    /// Starts workers that serve `options.listen` until [`Server::stop`]. `make_handler` is called
+    /// on each worker's own thread with the worker's index, so a handler need not be `Send`.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the server from starting, and what mends it.
+    pub fn start<H, F>(options: Options, make_handler: F) -> Result<Self, Error>
+    where
+        H: Handler + 'static,
+        F: Fn(u16) -> H + Clone + Send + 'static,
+    {
+        let features = ring::probe()?;
+        let cpus = worker_cpus(&options)?;
+        let connections_max = connections_max(&options)?;
+        let (address, listeners) = listen(options.listen, cpus.len())?;
+
+        let ring_options = ring::Options {
+            entries: RING_ENTRIES,
+            connections_max: connections_max + TABLE_SLACK,
+            buffer_mode: features.buffer_mode,
+        };
+        let mut worker_options = options.worker;
+        worker_options.connections_max = connections_max;
+        let mut starting = Vec::new();
+        for (index, (listener, &cpu)) in (0..).zip(listeners.into_iter().zip(&cpus)) {
+            let make_handler = make_handler.clone();
+            let plan = Plan { index, cpu, listener, ring: ring_options, worker: worker_options.clone() };
+            starting.push(Starting::spawn(plan, make_handler)?);
+        }
+        let rings = starting.iter().map(Starting::ring).collect::<Result<Vec<_>, _>>();
+        let rings = rings.map_err(|error| StartError::explain(&error, &features.machine))?;
+        let peers: Vec<Peer> = rings
+            .into_iter()
+            .zip(&starting)
+            .map(|(ring, worker)| Peer { mailbox: worker.mailbox.clone(), ring })
+            .collect();
+        let doorbell = Doorbell::new().map_err(|error| StartError::explain(&error, &features.machine))?;
+        let handle = Handle::new(peers.clone(), doorbell);
+        let control = Control::start(handle.clone(), options.signals)
+            .map_err(|source| Error::System { what: "start the control thread", source })?;
+        let workers = starting.into_iter().map(|worker| worker.go(peers.clone(), handle.clone())).collect();
+        Ok(Self { address, features, cpus, connections_max, handle, control, workers })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What of io_uring works here.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// The processors that the workers are pinned to.
+    #[must_use]
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+
+    /// How many connections each worker holds at most.
+    #[must_use]
+    pub fn connections_max(&self) -> u32 {
+        self.connections_max
+    }
+
+    /// Reaches the server's connections from any thread.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// A way to stop the server from any thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.control.stopper()
+    }
+
+    /// Closes all connections with 1001, then ends the workers. [`Server::join`] waits for that.
+    pub fn stop(&self) {
+        self.stopper().stop();
+    }
+
+    /// Waits until the server was stopped and returns what each worker has counted.
+    ///
+    /// # Errors
+    ///
+    /// If a ring failed or a thread has panicked.
+    pub fn join(self) -> Result<Vec<Counters>, Error> {
+        let mut counters = Vec::new();
+        let mut failure = None;
+        for worker in self.workers {
+            let thread = worker.thread().name().unwrap_or_default().to_owned();
+            match worker.join() {
+                Ok(Ok(worker)) => counters.push(worker),
+                Ok(Err(source)) => {
+                    failure.get_or_insert(Error::System { what: "run a worker", source });
+                }
+                Err(_) => {
+                    failure.get_or_insert(Error::Panic { thread });
+                }
+            }
+        }
+        if self.control.join().is_err() {
+            failure.get_or_insert(Error::Panic { thread: "ringsock-control".into() });
+        }
+        failure.map_or(Ok(counters), Err)
+    }
+}
+
+/// What a worker's thread is started with.
+struct Plan {
+    index: u16,
+    cpu: usize,
+    listener: OwnedFd,
+    ring: ring::Options,
+    worker: worker::Options,
+}
+
+/// A worker that has its ring and waits to be told of the others.
+struct Starting {
+    mailbox: Arc<Mailbox>,
+    ring: Receiver<io::Result<RingHandle>>,
+    go: SyncSender<(Vec<Peer>, Handle)>,
+    thread: JoinHandle<io::Result<Counters>>,
+}
+
+/// Stops the whole server when a worker ends, however it ends: a server on half of its cores would
+/// look alive and serve nobody there.
+struct StopsAll(Handle);
+
+impl Drop for StopsAll {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.stop() {
+            tracing::error!("the other workers could not be stopped: {error}");
+        }
+    }
+}
+
+impl Starting {
+    fn spawn<H, F>(plan: Plan, make_handler: F) -> Result<Self, Error>
+    where
+        H: Handler + 'static,
+        F: Fn(u16) -> H + Send + 'static,
+    {
+        let mailbox = Arc::new(Mailbox::default());
+        let (ring_sender, ring) = sync_channel(1);
+        let (go, peers) = sync_channel(1);
+        let own_mailbox = mailbox.clone();
+        let thread = thread::Builder::new()
+            .name(format!("ringsock-{}", plan.index))
+            .spawn(move || run_worker(plan, &make_handler, own_mailbox, &ring_sender, &peers))
+            .map_err(|source| Error::System { what: "start a worker's thread", source })?;
+        Ok(Self { mailbox, ring, go, thread })
+    }
+
+    fn ring(&self) -> io::Result<RingHandle> {
+        self.ring.recv().unwrap_or_else(|_| Err(io::Error::other("a worker's thread ended early")))
+    }
+
+    fn go(self, peers: Vec<Peer>, handle: Handle) -> JoinHandle<io::Result<Counters>> {
+        // A worker that is gone has left its reason in its result.
+        let _ = self.go.send((peers, handle));
+        self.thread
+    }
+}
+
+fn run_worker<H: Handler>(
+    plan: Plan,
+    make_handler: &impl Fn(u16) -> H,
+    mailbox: Arc<Mailbox>,
+    ring: &SyncSender<io::Result<RingHandle>>,
+    go: &Receiver<(Vec<Peer>, Handle)>,
+) -> io::Result<Counters> {
+    let Plan { index, cpu, listener, ring: ring_options, worker: options } = plan;
+    // Being unpinned costs speed, not correctness; some containers forbid it.
+    if let Err(error) = affinity::pin(cpu) {
+        tracing::warn!("worker {index} is not pinned to processor {cpu}: {error}");
+    }
+    let made =
+        RingDriver::new(listener, ring_options).and_then(|driver| driver.handle().map(|handle| (driver, handle)));
+    let driver = match made {
+        Ok((driver, handle)) => {
+            // Nobody waits for it if the start was given up.
+            let _ = ring.send(Ok(handle));
+            driver
+        }
+        Err(error) => {
+            let _ = ring.send(Err(error));
+            return Ok(Counters::default());
+        }
+    };
+    // The start was given up: another worker has no ring.
+    let Ok((peers, handle)) = go.recv() else { return Ok(Counters::default()) };
+    let _stops_all = StopsAll(handle);
+    let mut worker = Worker::new(index, driver, make_handler(index), options, mailbox, peers);
+    worker.run()?;
+    Ok(worker.counters().clone())
+}
+
+/// The processors for the workers: those allowed, in turn.
+fn worker_cpus(options: &Options) -> Result<Vec<usize>, Error> {
+    let cpus = affinity::allowed().map_err(|source| Error::System { what: "read the allowed processors", source })?;
+    match options.workers {
+        Some(0) => Err(Error::Option { name: "workers", value: "0".into(), advice: "have at least one" }),
+        Some(count) => Ok(cpus.iter().copied().cycle().take(usize::from(count)).collect()),
+        None => Ok(cpus),
+    }
+}
+
+/// How many connections a worker may hold: what was asked for, or what the system allows.
+fn connections_max(options: &Options) -> Result<u32, Error> {
+    let open_files =
+        limits::raise_open_files().map_err(|source| Error::System { what: "read the limit on open files", source })?;
+    let table_len = u32::try_from(open_files).unwrap_or(TABLE_LEN_MAX).min(TABLE_LEN_MAX);
+    let possible = table_len.saturating_sub(TABLE_SLACK).max(CONNECTIONS_MIN);
+    match options.connections_max {
+        Some(0) => Err(Error::Option { name: "connections", value: "0".into(), advice: "allow at least one" }),
+        Some(connections) if connections > possible => Err(StartError::OpenFiles { connections, open_files }.into()),
+        Some(connections) => Ok(connections),
+        None => Ok(possible),
+    }
+}
+
+/// One listening socket for each worker, all on one address.
+fn listen(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<OwnedFd>), Error> {
+    let failed = |source| Error::Listen { address, source };
+    listener::check_free(address).map_err(failed)?;
+    let first = listener::listen(address).map_err(failed)?;
+    let bound = listener::local_address(&first).map_err(failed)?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(listener::listen(bound).map_err(failed)?);
+    }
+    Ok((bound, listeners))
+}
+
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "find who has it with 'ss -ltnp', or choose another with --listen",
+        io::ErrorKind::AddrNotAvailable => "choose an address of this machine ('ip address' lists them) with --listen",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --listen, or grant CAP_NET_BIND_SERVICE",
+        _ => "choose another address with --listen",
+    }
+}

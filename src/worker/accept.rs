@@ -1,0 +1,79 @@
+//! Accepting connections, and pausing when there is no room for more.
+
+use crate::handler::Handler;
+use crate::ring::Driver;
+use crate::slab::Key;
+use crate::worker::Worker;
+use crate::worker::connection::{Connection, Phase};
+
+/// How long accepting pauses for want of descriptors or memory: asking again at once would spin.
+const PAUSE_MS: u64 = 100;
+
+/// Whether connections are being accepted.
+#[derive(Debug, Default)]
+pub(super) struct Acceptor {
+    armed: bool,
+    cancelled: bool,
+    resume_at_ms: Option<u64>,
+}
+
+impl Acceptor {
+    pub(super) fn resume_at_ms(&self) -> Option<u64> {
+        self.resume_at_ms
+    }
+
+    /// Whether the kernel accepts nothing more for us.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.armed
+    }
+}
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    pub(super) fn handle_accepted(&mut self, slot: u32) {
+        let key = self.connections.insert(slot, Connection::new());
+        let key = key.expect("the kernel gives a slot out only after its close has completed");
+        self.context.counters.accepted += 1;
+        self.touch(key);
+        if self.stopping
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            connection.phase = Phase::Dying;
+        }
+    }
+
+    pub(super) fn handle_accept_ended(&mut self, errno: Option<i32>) {
+        self.acceptor.armed = false;
+        self.acceptor.cancelled = false;
+        // A peer that left before it was accepted is its own trouble, other errors are ours.
+        if errno.is_some_and(|errno| errno != libc::ECONNABORTED && errno != libc::EINTR) {
+            self.context.counters.accept_pauses += 1;
+            self.acceptor.resume_at_ms = Some(self.context.now_ms + PAUSE_MS);
+        }
+    }
+
+    pub(super) fn handle_closed(&mut self, key: Key) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.deadlines.disarm(key.slot);
+        self.context.counters.closed += 1;
+        if let Some(active) = connection.active.take() {
+            self.context.retire(active);
+        }
+    }
+
+    /// Asks for what is missing: accepting while there is room, none otherwise.
+    pub(super) fn settle_acceptor(&mut self) {
+        let room = self.connections.len() < self.context.options.connections_max as usize;
+        let paused = self.acceptor.resume_at_ms.is_some_and(|at| self.context.now_ms < at);
+        let wanted = room && !paused && !self.stopping;
+        let acceptor = &mut self.acceptor;
+        if wanted && !acceptor.armed {
+            acceptor.armed = true;
+            acceptor.resume_at_ms = None;
+            self.driver.accept();
+        } else if !wanted && acceptor.armed && !acceptor.cancelled {
+            acceptor.cancelled = true;
+            self.context.counters.accept_pauses += u64::from(!self.stopping);
+            self.driver.cancel_accept();
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What handlers and other threads ask for: messages to any connection, closes, the stop.
+
+use std::mem;
+
+use crate::buf::SharedFrame;
+use crate::handler::{CloseCause, Command, Handler};
+use crate::proto::ws::CloseCode;
+use crate::ring::Driver;
+use crate::slab::Key;
+use crate::worker::connection::Phase;
+use crate::worker::{Mail, Worker};
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    /// Does what handlers asked for. Closing calls handlers again, each connection's at most once,
+    /// so this ends.
+    pub(super) fn apply_commands(&mut self) {
+        while !self.context.commands.is_empty() {
+            let mut commands = mem::take(&mut self.context.commands);
+            for command in commands.drain(..) {
+                self.apply(command);
+            }
+            // Keeps the allocation, unless handlers have asked for more meanwhile.
+            if self.context.commands.is_empty() {
+                self.context.commands = commands;
+            }
+        }
+    }
+
+    /// Takes what other threads have left.
+    pub(super) fn handle_woken(&mut self) {
+        let mailbox = self.mailbox.clone();
+        mailbox.open();
+        // What comes while this runs rings the bell again.
+        for _ in 0..mailbox.len() {
+            match mailbox.take() {
+                Some(Mail::Send { to, frame }) => self.publish(to, &frame),
+                Some(Mail::Broadcast { frame }) => self.publish_to_all(&frame),
+                Some(Mail::Close { key, code, reason }) => {
+                    self.close_connection(key, code, &reason, CloseCause::Handler(code));
+                }
+                None => break,
+            }
+        }
+        if mailbox.is_stopping() && !mem::replace(&mut self.stopping, true) {
+            self.stop();
+        }
+    }
+
+    fn apply(&mut self, command: Command) {
+        let here = self.context.index;
+        match command {
+            Command::Send { to, frame } if to.worker == here => self.publish(to.key, &frame),
+            Command::Send { to, frame } => self.post(to.worker, Mail::Send { to: to.key, frame }),
+            Command::Close { connection, code, reason } if connection.worker == here => {
+                self.close_connection(connection.key, code, &reason, CloseCause::Handler(code));
+            }
+            Command::Close { connection, code, reason } => {
+                self.post(connection.worker, Mail::Close { key: connection.key, code, reason });
+            }
+            Command::Broadcast { frame } => {
+                self.publish_to_all(&frame);
+                for peer in (0..).take(self.peers.len()).filter(|&peer| peer != here) {
+                    self.post(peer, Mail::Broadcast { frame: frame.clone() });
+                }
+            }
+        }
+    }
+
+    /// Leaves something with another worker, and wakes it once for all that it has not seen yet.
+    fn post(&mut self, worker: u16, mail: Mail) {
+        let Some(peer) = self.peers.get(usize::from(worker)) else { return };
+        match peer.mailbox.post(mail) {
+            Ok(true) => self.driver.wake(&peer.ring),
+            Ok(false) => {}
+            Err(_) => self.context.counters.mail_dropped += 1,
+        }
+    }
+
+    fn publish_to_all(&mut self, frame: &SharedFrame) {
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            self.publish(key, frame);
+        }
+    }
+
+    /// Queues a shared frame for a connection, or closes it if it can't keep up.
+    fn publish(&mut self, key: Key, frame: &SharedFrame) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        if connection.queued_bytes() > self.context.options.send_queue_bytes_max {
+            self.context.counters.slow_consumers += 1;
+            self.close_connection(key, CloseCode::POLICY_VIOLATION, "too slow", CloseCause::SlowConsumer);
+            return;
+        }
+        let active = connection.active.get_or_insert_with(|| self.context.take_active());
+        active.queue.push_shared(&mut self.context.pool, frame);
+        self.touch(key);
+    }
+
+    fn close_connection(&mut self, key: Key, code: CloseCode, reason: &str, cause: CloseCause) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.phase == Phase::Open {
+            let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active());
+            connection.start_close(&mut active, code, reason, cause, &mut self.context);
+            connection.active = Some(active);
+            self.touch(key);
+        }
+    }
+
+    /// Says goodbye to everybody. New connections are not accepted any more.
+    fn stop(&mut self) {
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            match connection.phase {
+                Phase::Open => {
+                    self.close_connection(key, CloseCode::GOING_AWAY, "server stops", CloseCause::Shutdown);
+                }
+                Phase::Upgrading => {
+                    connection.die(key, CloseCause::Shutdown, &mut self.context);
+                    self.touch(key);
+                }
+                Phase::Closing | Phase::Finishing | Phase::Dying => {}
+            }
+        }
+    }
+}

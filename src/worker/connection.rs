@@ -1,0 +1,357 @@
+//! One connection: where it stands in its life, and what it needs while it is busy.
+//!
+//! ```text
+//! Upgrading ──► Open ──► Closing ──► Finishing ──► Dying ──► (slot free)
+//!     └──────────┴──────────────────────┘
+//! ```
+//!
+//! No phase is entered twice, and each but `Open` has a deadline from its beginning.
+
+use crate::buf::{Block, SendQueue};
+use crate::handler::{CloseCause, ConnectionId, Effects, Handler};
+use crate::proto::http::HeadScanner;
+use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX};
+use crate::proto::ws::{CloseCode, Event, Limits, Opcode, ProtocolError, Role, Session, encoder};
+use crate::slab::Key;
+use crate::worker::context::Context;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// Its request is being read.
+    Upgrading,
+    /// Messages go both ways.
+    Open,
+    /// Our Close is on its way and theirs is awaited; their messages are dropped.
+    Closing,
+    /// Nothing more is read; what waits is sent, then the connection ends.
+    Finishing,
+    /// It ends now: operations under way are ended, then the slot is given back.
+    Dying,
+}
+
+/// Whether the end of sending is followed at once by the end of the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Farewell {
+    /// Both sides have said all: close.
+    Close,
+    /// The peer may still be sending, and closing would answer that with a reset, which could
+    /// destroy what it has not read yet: send FIN and discard what comes until its own.
+    Linger,
+}
+
+/// What every connection has, idle or not.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) phase: Phase,
+    pub(super) farewell: Farewell,
+    /// The phase for which its deadline was set.
+    pub(super) deadline_of: Option<Phase>,
+    /// It is in the list of this turn.
+    pub(super) touched: bool,
+    /// A receive is armed.
+    pub(super) receiving: bool,
+    /// The armed receive was told to end.
+    pub(super) receive_cancelled: bool,
+    /// A send is under way.
+    pub(super) sending: bool,
+    /// The peer's FIN was seen.
+    pub(super) eof: bool,
+    /// Our FIN was sent.
+    pub(super) fin_sent: bool,
+    /// Its operations were cancelled.
+    pub(super) cancelled: bool,
+    /// Its close was asked for.
+    pub(super) close_sent: bool,
+    /// Its queue is over the bound: nothing is read.
+    pub(super) paused: bool,
+    /// What it needs while it is busy.
+    pub(super) active: Option<Box<Active>>,
+}
+
+/// The budget for an idle connection, beside its entry in the wheel.
+const _: () = assert!(size_of::<Option<Connection>>() <= 56);
+
+/// What a connection needs while something of it is under way.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) session: Session,
+    pub(super) queue: SendQueue,
+    /// A request head that is cut by the end of a receive buffer, and how far it was looked at.
+    pub(super) head: Option<(HeadScanner, Block)>,
+    /// Received bytes that wait until the queue has drained, and how many of them are done.
+    pub(super) stash: Option<(Block, usize)>,
+    /// When the message under way must be complete.
+    pub(super) assembly_deadline_ms: Option<u64>,
+    /// How many bytes of a send the socket had no room for.
+    pub(super) blocked_bytes: usize,
+    /// When something of the blocked send must have gone out.
+    pub(super) stall_deadline_ms: Option<u64>,
+    /// Why it is closing.
+    pub(super) cause: Option<CloseCause>,
+}
+
+impl Connection {
+    pub(super) const fn new() -> Self {
+        Self {
+            phase: Phase::Upgrading,
+            farewell: Farewell::Close,
+            deadline_of: None,
+            touched: false,
+            receiving: false,
+            receive_cancelled: false,
+            sending: false,
+            eof: false,
+            fin_sent: false,
+            cancelled: false,
+            close_sent: false,
+            paused: false,
+            active: None,
+        }
+    }
+
+    /// Takes bytes that arrived. What can't be processed yet is stashed.
+    pub(super) fn receive<H: Handler>(&mut self, key: Key, input: &mut [u8], context: &mut Context<H>) {
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        let rest = if self.paused {
+            input
+        } else {
+            let mut input = input;
+            if self.phase == Phase::Upgrading {
+                input = self.receive_head(key, &mut active, input, context);
+            }
+            self.receive_frames(key, &mut active, input, context)
+        };
+        if !rest.is_empty() {
+            let (stash, _) = active.stash.get_or_insert_with(|| (context.pool.take(rest.len()), 0));
+            stash.extend_from_slice(rest);
+        }
+        self.active = Some(active);
+    }
+
+    /// Goes on with what was stashed, now that the queue has drained.
+    pub(super) fn resume<H: Handler>(&mut self, key: Key, context: &mut Context<H>) {
+        self.paused = false;
+        let Some(mut active) = self.active.take() else { return };
+        self.call(key, &mut active, context, H::on_drain);
+        if let Some((mut stash, start)) = active.stash.take() {
+            let rest_len = self.receive_frames(key, &mut active, &mut stash[start..], context).len();
+            if rest_len > 0 {
+                let start = stash.len() - rest_len;
+                active.stash = Some((stash, start));
+            } else {
+                context.pool.give(stash);
+            }
+        }
+        self.active = Some(active);
+    }
+
+    /// Processes frames until the input ends, the queue is over its bound or the session ends;
+    /// returns what is left of the input.
+    fn receive_frames<'b, H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        mut input: &'b mut [u8],
+        context: &mut Context<H>,
+    ) -> &'b mut [u8] {
+        while matches!(self.phase, Phase::Open | Phase::Closing) {
+            if active.pending_bytes() > context.options.send_queue_bytes_max {
+                self.paused = true;
+                // The peer can't be late while it is we who don't read.
+                active.assembly_deadline_ms = None;
+                context.counters.pauses += 1;
+                return input;
+            }
+            match active.session.receive(&mut input, &mut context.pool) {
+                Ok(Some(event)) => self.handle_event(key, active, event, context),
+                Ok(None) => break,
+                Err(error) => self.fail(key, active, error, context),
+            }
+        }
+        let deadline = context.now_ms + context.options.assembly_timeout_ms;
+        active.assembly_deadline_ms =
+            active.session.is_assembling().then(|| active.assembly_deadline_ms.unwrap_or(deadline));
+        &mut []
+    }
+
+    fn handle_event<H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        mut event: Event<'_>,
+        context: &mut Context<H>,
+    ) {
+        match &mut event {
+            Event::Message(message) if self.phase == Phase::Open => {
+                context.counters.messages += 1;
+                context.counters.message_bytes += message.bytes().len() as u64;
+                self.call(key, active, context, |handler, id, effects| handler.on_message(id, message, effects));
+            }
+            Event::Ping(payload) if self.phase == Phase::Open => {
+                active.queue.write(&mut context.pool, HEADER_LEN_MAX + payload.len(), |out| {
+                    encoder::frame(out, Opcode::Pong, payload, None);
+                });
+            }
+            Event::Message(_) | Event::Ping(_) | Event::Pong(_) => {}
+            Event::Close { code, .. } => {
+                let code = *code;
+                if self.phase == Phase::Open {
+                    write_close(active, code, "", context);
+                }
+                self.finish(key, active, CloseCause::Peer(code), Farewell::Close, context);
+            }
+        }
+        event.give_back(&mut context.pool);
+    }
+
+    /// Calls the handler about this connection, which it may close.
+    pub(super) fn call<H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        context: &mut Context<H>,
+        call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
+    ) {
+        if let Some((code, reason)) = context.call(key, &mut active.queue, call)
+            && self.phase == Phase::Open
+        {
+            self.start_close(active, code, &reason, CloseCause::Handler(code), context);
+        }
+    }
+
+    /// Ends the session with the Close frame that `error` calls for.
+    pub(super) fn fail<H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        error: ProtocolError,
+        context: &mut Context<H>,
+    ) {
+        context.counters.protocol_errors += 1;
+        if self.phase == Phase::Open {
+            write_close(active, Some(error.close_code()), error.reason(), context);
+        }
+        self.finish(key, active, CloseCause::Protocol(error), Farewell::Linger, context);
+    }
+
+    /// Begins the close handshake from our side.
+    pub(super) fn start_close<H: Handler>(
+        &mut self,
+        active: &mut Active,
+        code: CloseCode,
+        reason: &str,
+        cause: CloseCause,
+        context: &mut Context<H>,
+    ) {
+        write_close(active, Some(code), reason, context);
+        active.cause = Some(cause);
+        self.phase = Phase::Closing;
+    }
+
+    /// Ends reading for good and tells the handler, once.
+    pub(super) fn finish<H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        cause: CloseCause,
+        farewell: Farewell,
+        context: &mut Context<H>,
+    ) {
+        let was_open = matches!(self.phase, Phase::Open | Phase::Closing);
+        if matches!(self.phase, Phase::Finishing | Phase::Dying) {
+            return;
+        }
+        self.phase = Phase::Finishing;
+        self.farewell = farewell;
+        self.paused = false;
+        active.give_back_input(context);
+        if was_open {
+            let cause = active.cause.take().unwrap_or(cause);
+            let mut nowhere = SendQueue::default();
+            context.call(key, &mut nowhere, |handler, id, effects| handler.on_close(id, cause, effects));
+            nowhere.clear(&mut context.pool);
+        }
+    }
+
+    /// Ends the connection without sending what waits.
+    pub(super) fn die<H: Handler>(&mut self, key: Key, cause: CloseCause, context: &mut Context<H>) {
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        self.finish(key, &mut active, cause, Farewell::Close, context);
+        active.queue.clear(&mut context.pool);
+        self.active = Some(active);
+        self.phase = Phase::Dying;
+    }
+
+    /// Whether the end of a send is followed by something else than rest.
+    pub(super) fn waits_for_send(&self) -> bool {
+        self.paused || self.phase == Phase::Finishing || self.queued_bytes() > 0
+    }
+
+    /// How many bytes wait to be sent.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.active.as_ref().map_or(0, |active| active.pending_bytes())
+    }
+
+    /// Gives the working state back if nothing is under way.
+    pub(super) fn rest<H: Handler>(&mut self, context: &mut Context<H>) {
+        if self.phase == Phase::Open
+            && let Some(mut active) = self.active.take_if(|active| active.is_at_rest())
+        {
+            active.assembly_deadline_ms = None;
+            active.stall_deadline_ms = None;
+            context.give_active(active);
+        }
+    }
+}
+
+impl Active {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            session: Session::new(Role::Server, limits),
+            queue: SendQueue::default(),
+            head: None,
+            stash: None,
+            assembly_deadline_ms: None,
+            blocked_bytes: 0,
+            stall_deadline_ms: None,
+            cause: None,
+        }
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.session.is_at_rest()
+            && !self.session.is_ended()
+            && self.queue.is_empty()
+            && self.head.is_none()
+            && self.stash.is_none()
+            && self.cause.is_none()
+            && self.stall_deadline_ms.is_none()
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.queue.bytes() + self.blocked_bytes
+    }
+
+    /// Returns all memory that it holds.
+    pub(super) fn clear<H: Handler>(&mut self, context: &mut Context<H>) {
+        self.give_back_input(context);
+        self.queue.clear(&mut context.pool);
+    }
+
+    /// Drops what was received and not processed.
+    fn give_back_input<H: Handler>(&mut self, context: &mut Context<H>) {
+        self.session.end(&mut context.pool);
+        self.assembly_deadline_ms = None;
+        let head = self.head.take().map(|(_, block)| block);
+        let stash = self.stash.take().map(|(block, _)| block);
+        for block in head.into_iter().chain(stash) {
+            context.pool.give(block);
+        }
+    }
+}
+
+fn write_close<H: Handler>(active: &mut Active, code: Option<CloseCode>, reason: &str, context: &mut Context<H>) {
+    let len = HEADER_LEN_MAX + CONTROL_PAYLOAD_LEN_MAX;
+    active.queue.write(&mut context.pool, len, |out| encoder::close(out, code, reason, None));
+}

@@ -1,0 +1,76 @@
+//! What connections share while they work: everything of a worker but its table and its driver.
+
+use crate::buf::{Pool, SendQueue};
+use crate::handler::{Command, ConnectionId, Effects, Handler, OwnClose};
+use crate::slab::Key;
+use crate::worker::Options;
+use crate::worker::connection::Active;
+use crate::worker::counters::Counters;
+
+/// Working state of connections that is kept for the next one that needs it.
+const SPARE_MAX: usize = 1024;
+
+pub(super) struct Context<H> {
+    pub(super) index: u16,
+    pub(super) handler: H,
+    pub(super) options: Options,
+    pub(super) pool: Pool,
+    pub(super) counters: Counters,
+    /// What handlers asked for and the worker has not done yet.
+    pub(super) commands: Vec<Command>,
+    /// The time of this turn.
+    pub(super) now_ms: u64,
+    #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
+    spare: Vec<Box<Active>>,
+}
+
+impl<H: Handler> Context<H> {
+    pub(super) fn new(index: u16, handler: H, options: Options) -> Self {
+        Self {
+            index,
+            handler,
+            options,
+            pool: Pool::default(),
+            counters: Counters::default(),
+            commands: Vec::new(),
+            now_ms: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    pub(super) fn id(&self, key: Key) -> ConnectionId {
+        ConnectionId { worker: self.index, key }
+    }
+
+    /// Calls the handler with effects that write to `queue`; returns how it closed the connection,
+    /// if it did.
+    pub(super) fn call(
+        &mut self,
+        key: Key,
+        queue: &mut SendQueue,
+        call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
+    ) -> Option<OwnClose> {
+        let id = self.id(key);
+        let mut effects = Effects::new(id, queue, &mut self.pool, &mut self.commands);
+        call(&mut self.handler, id, &mut effects);
+        effects.into_close()
+    }
+
+    /// Working state for a connection that was at rest: the one used last, still in the cache.
+    pub(super) fn take_active(&mut self) -> Box<Active> {
+        self.spare.pop().unwrap_or_else(|| Box::new(Active::new(self.options.messages)))
+    }
+
+    /// Keeps working state that holds nothing any more.
+    pub(super) fn give_active(&mut self, active: Box<Active>) {
+        debug_assert!(active.is_at_rest(), "only a connection at rest gives its state away");
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(active);
+        }
+    }
+
+    /// Takes working state of a connection that is gone.
+    pub(super) fn retire(&mut self, mut active: Box<Active>) {
+        active.clear(self);
+    }
+}

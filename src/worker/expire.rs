@@ -1,0 +1,86 @@
+//! Deadlines: setting them, and what happens when they pass.
+
+use std::mem;
+
+use crate::handler::{CloseCause, Handler};
+use crate::proto::ws::ProtocolError;
+use crate::ring::Driver;
+use crate::slab::Key;
+use crate::worker::Worker;
+use crate::worker::connection::Phase;
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    /// Sets the deadline that the state of a connection calls for.
+    ///
+    /// Phases set theirs once, at their beginning. Within `Open`, deadlines come and go with each
+    /// message in pieces, so the wheel is left alone while any entry is in it: when the entry
+    /// comes up, the deadlines are looked at again.
+    pub(super) fn settle_deadline(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let options = &self.context.options;
+        let now_ms = self.context.now_ms;
+        let phase = connection.phase;
+        let entered = connection.deadline_of.replace(phase) != Some(phase);
+        match phase {
+            Phase::Upgrading if entered => self.deadlines.arm(key.slot, now_ms + options.handshake_timeout_ms),
+            Phase::Closing | Phase::Finishing if entered => {
+                self.deadlines.arm(key.slot, now_ms + options.close_timeout_ms);
+            }
+            Phase::Open if !self.deadlines.is_armed(key.slot) => {
+                let active = connection.active.as_ref();
+                let due = active
+                    .and_then(|active| active.assembly_deadline_ms.into_iter().chain(active.stall_deadline_ms).min());
+                if let Some(due) = due {
+                    self.deadlines.arm(key.slot, due);
+                }
+            }
+            // Nothing is waited for but the kernel.
+            Phase::Dying if entered => self.deadlines.disarm(key.slot),
+            _ => {}
+        }
+    }
+
+    /// Acts on the deadlines that have passed.
+    pub(super) fn expire(&mut self) {
+        let mut fired = mem::take(&mut self.fired);
+        self.deadlines.expire(self.context.now_ms, &mut fired);
+        for slot in fired.drain(..) {
+            if let Some(key) = self.connections.key_of(slot) {
+                self.handle_deadline(key);
+                self.apply_commands();
+            }
+        }
+        self.fired = fired;
+    }
+
+    fn handle_deadline(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let counters = &mut self.context.counters;
+        let now_ms = self.context.now_ms;
+        match connection.phase {
+            Phase::Upgrading => {
+                counters.handshake_timeouts += 1;
+                connection.die(key, CloseCause::Lost, &mut self.context);
+            }
+            Phase::Open => {
+                let is_due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now_ms);
+                let Some(mut active) = connection.active.take() else { return };
+                let (stalled, late) = (is_due(active.stall_deadline_ms), is_due(active.assembly_deadline_ms));
+                if late && !stalled {
+                    connection.fail(key, &mut active, ProtocolError::AssemblyTimeout, &mut self.context);
+                }
+                connection.active = Some(active);
+                if stalled {
+                    self.context.counters.stalled += 1;
+                    connection.die(key, CloseCause::Stalled, &mut self.context);
+                }
+            }
+            Phase::Closing | Phase::Finishing => {
+                counters.close_timeouts += 1;
+                connection.die(key, CloseCause::Stalled, &mut self.context);
+            }
+            Phase::Dying => {}
+        }
+        self.touch(key);
+    }
+}

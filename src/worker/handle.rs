@@ -1,0 +1,117 @@
+//! All workers of a server as the rest of the program sees them.
+
+use std::io;
+
+use crate::buf::SharedFrame;
+use crate::handler::ConnectionId;
+use crate::proto::ws::CloseCode;
+use crate::ring::Doorbell;
+use crate::worker::{Mail, Peer};
+
+/// Reaches every connection of a running server from any thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    peers: Vec<Peer>,
+    doorbell: Doorbell,
+}
+
+/// Why something did not reach a worker.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// The worker's mailbox is full: it is told more than it can do. Nothing was queued for it.
+    #[error("the mailbox of worker {worker} is full")]
+    Full {
+        /// The worker's index.
+        worker: usize,
+    },
+    /// There is no such worker.
+    #[error("there is no worker {worker}")]
+    NoWorker {
+        /// The index asked for.
+        worker: usize,
+    },
+    /// The worker could not be woken.
+    #[error("worker {worker} could not be woken: {source}")]
+    Wake {
+        /// The worker's index.
+        worker: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Handle {
+    /// A handle on `peers`, woken by `doorbell`.
+    #[must_use]
+    pub fn new(peers: Vec<Peer>, doorbell: Doorbell) -> Self {
+        Self { peers, doorbell }
+    }
+
+    /// Sends a frame to one connection; nothing happens if it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the connection's worker can't be reached.
+    pub fn send(&self, to: ConnectionId, frame: &SharedFrame) -> Result<(), PostError> {
+        self.post(usize::from(to.worker), Mail::Send { to: to.key, frame: frame.clone() })
+    }
+
+    /// Sends a frame to every open connection.
+    ///
+    /// # Errors
+    ///
+    /// The first worker that can't be reached. The others are told nevertheless.
+    pub fn broadcast(&self, frame: &SharedFrame) -> Result<(), PostError> {
+        let posts = (0..self.peers.len()).map(|worker| self.post(worker, Mail::Broadcast { frame: frame.clone() }));
+        posts.fold(Ok(()), Result::and)
+    }
+
+    /// Begins the close handshake of a connection; nothing happens if it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the connection's worker can't be reached.
+    pub fn close(&self, connection: ConnectionId, code: CloseCode, reason: &str) -> Result<(), PostError> {
+        let mail = Mail::Close { key: connection.key, code, reason: reason.into() };
+        self.post(usize::from(connection.worker), mail)
+    }
+
+    /// Has every worker close its connections with 1001 and end.
+    ///
+    /// # Errors
+    ///
+    /// The first worker that can't be woken. The others are told nevertheless.
+    pub fn stop(&self) -> Result<(), PostError> {
+        self.order(|peer| peer.mailbox.stop())
+    }
+
+    /// Has every worker end at once.
+    ///
+    /// # Errors
+    ///
+    /// The first worker that can't be woken. The others are told nevertheless.
+    pub fn abort(&self) -> Result<(), PostError> {
+        self.order(|peer| peer.mailbox.abort())
+    }
+
+    fn order(&self, order: impl Fn(&Peer)) -> Result<(), PostError> {
+        let orders = self.peers.iter().enumerate().map(|(worker, peer)| {
+            order(peer);
+            self.wake(worker, peer)
+        });
+        orders.fold(Ok(()), Result::and)
+    }
+
+    fn post(&self, worker: usize, mail: Mail) -> Result<(), PostError> {
+        let peer = self.peers.get(worker).ok_or(PostError::NoWorker { worker })?;
+        match peer.mailbox.post(mail) {
+            Ok(true) => self.wake(worker, peer),
+            Ok(false) => Ok(()),
+            Err(_) => Err(PostError::Full { worker }),
+        }
+    }
+
+    fn wake(&self, worker: usize, peer: &Peer) -> Result<(), PostError> {
+        self.doorbell.ring(&peer.ring).map_err(|source| PostError::Wake { worker, source })
+    }
+}

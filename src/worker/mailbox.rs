@@ -1,0 +1,121 @@
+//! What other threads may ask of a worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::buf::SharedFrame;
+use crate::proto::ws::CloseCode;
+use crate::ring::RingHandle;
+use crate::slab::Key;
+
+/// How much may wait for a worker. A full mailbox refuses, and the sender counts it.
+const CAPACITY: usize = 4096;
+
+const RUNNING: u8 = 0;
+const STOPPING: u8 = 1;
+const ABORTED: u8 = 2;
+
+/// Something for a worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// Send a frame to a connection.
+    Send {
+        /// The receiver.
+        to: Key,
+        /// The frame.
+        frame: SharedFrame,
+    },
+    /// Send a frame to every open connection.
+    Broadcast {
+        /// The frame.
+        frame: SharedFrame,
+    },
+    /// Begin the close handshake of a connection.
+    Close {
+        /// The connection.
+        key: Key,
+        /// The status code.
+        code: CloseCode,
+        /// The reason.
+        reason: Box<str>,
+    },
+}
+
+/// A worker as the other threads see it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where to leave something for it.
+    pub mailbox: Arc<Mailbox>,
+    /// How to wake it.
+    pub ring: RingHandle,
+}
+
+/// A bounded queue into a worker, and its orders to stop, which no full queue can hold up.
+///
+/// ```
+/// use ringsock::worker::{Mail, Mailbox};
+/// use ringsock::proto::ws::{MessageKind, encoder};
+///
+/// let mailbox = Mailbox::default();
+/// let mail = || Mail::Broadcast { frame: encoder::shared(MessageKind::Text, b"hi") };
+/// assert_eq!(mailbox.post(mail()).ok(), Some(true), "the worker must be woken");
+/// assert_eq!(mailbox.post(mail()).ok(), Some(false), "it was woken already");
+/// ```
+#[derive(Debug)]
+pub struct Mailbox {
+    queue: ArrayQueue<Mail>,
+    /// Somebody has woken the worker since it last looked.
+    rung: AtomicBool,
+    order: AtomicU8,
+}
+
+impl Mailbox {
+    /// Leaves something; `true` asks the caller to wake the worker.
+    ///
+    /// # Errors
+    ///
+    /// The mail, if the mailbox is full.
+    pub fn post(&self, mail: Mail) -> Result<bool, Mail> {
+        self.queue.push(mail)?;
+        Ok(!self.rung.swap(true, Ordering::AcqRel))
+    }
+
+    /// Orders the worker to close its connections and stop. Wake it afterwards.
+    pub fn stop(&self) {
+        self.order.fetch_max(STOPPING, Ordering::AcqRel);
+    }
+
+    /// Orders the worker to stop at once. Wake it afterwards.
+    pub fn abort(&self) {
+        self.order.fetch_max(ABORTED, Ordering::AcqRel);
+    }
+
+    /// Begins a look into the mailbox: what is posted from now on asks for another wake.
+    pub(super) fn open(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    pub(super) fn take(&self) -> Option<Mail> {
+        self.queue.pop()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.order.load(Ordering::Acquire) >= STOPPING
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.order.load(Ordering::Acquire) >= ABORTED
+    }
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self { queue: ArrayQueue::new(CAPACITY), rung: AtomicBool::new(false), order: AtomicU8::new(RUNNING) }
+    }
+}

@@ -1,0 +1,198 @@
+//! One core's share of the server: a loop around one driver, its connections and its handler.
+//!
+//! ```text
+//! turn: submit everything and wait          the only system call
+//!       dispatch what completed             changes state, asks the kernel for nothing
+//!       expire deadlines
+//!       settle every connection touched     state becomes operations: at most one send each
+//! ```
+//!
+//! Dispatching and settling are apart on purpose. What happens to a connection in a turn, be it
+//! ten messages, a broadcast and a deadline, changes its state only; [`Worker::settle`] then looks
+//! at the state once and asks for what is missing: a send of all that waits, a receive that ended,
+//! a close. So replies of a turn leave in one send, and every rule about operations stands in one
+//! place.
+
+mod accept;
+mod command;
+mod connection;
+mod context;
+mod counters;
+mod expire;
+mod handle;
+mod mailbox;
+mod receive;
+mod send;
+mod settle;
+#[cfg(test)]
+mod simulation;
+mod upgrade;
+
+use std::sync::Arc;
+use std::{io, mem};
+
+use crate::handler::Handler;
+use crate::proto::http::HeadLimits;
+use crate::proto::ws::Limits;
+use crate::ring::{Completion, Driver};
+use crate::slab::{Key, Table};
+use crate::timer::Wheel;
+
+use accept::Acceptor;
+use connection::Connection;
+use context::Context;
+
+pub use counters::Counters;
+pub use handle::{Handle, PostError};
+pub use mailbox::{Mail, Mailbox, Peer};
+
+/// The limits that a worker keeps its connections to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Connections at once; more wait in the listening socket's queue.
+    pub connections_max: u32,
+    /// From accept to the end of the upgrade request, however the bytes come.
+    pub handshake_timeout_ms: u64,
+    /// From our Close, or the last byte of a refusal, to the end of the connection.
+    pub close_timeout_ms: u64,
+    /// From the first byte of a message that comes in pieces to its last.
+    pub assembly_timeout_ms: u64,
+    /// How long a peer may take none of what is sent to it.
+    pub stall_timeout_ms: u64,
+    /// Bytes that may wait to be sent to a connection before its messages are no longer read.
+    pub send_queue_bytes_max: usize,
+    /// Limits of a request head.
+    pub head: HeadLimits,
+    /// Limits of messages and fragments.
+    pub messages: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections_max: 1 << 20,
+            handshake_timeout_ms: 5_000,
+            close_timeout_ms: 5_000,
+            assembly_timeout_ms: 30_000,
+            stall_timeout_ms: 10_000,
+            send_queue_bytes_max: 256 << 10,
+            head: HeadLimits::default(),
+            messages: Limits::default(),
+        }
+    }
+}
+
+/// Whether a worker goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// There is, or may be, something to do.
+    Running,
+    /// It was told to stop, and its last connection is closed.
+    Stopped,
+}
+
+/// A loop around one driver: everything that one core does.
+pub struct Worker<D, H> {
+    driver: D,
+    connections: Table<Connection>,
+    deadlines: Wheel,
+    acceptor: Acceptor,
+    context: Context<H>,
+    mailbox: Arc<Mailbox>,
+    peers: Vec<Peer>,
+    stopping: bool,
+    /// The next turn must not wait: something has to follow a send that is done when it returns.
+    hurry: bool,
+    /// Connections whose state changed in this turn.
+    touched: Vec<Key>,
+    completions: Vec<Completion>,
+    fired: Vec<u32>,
+}
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    /// Makes worker number `index`, which accepts from its first turn on. `peers` are all workers of
+    /// the server in the order of their indexes, this one included; it may be empty for one alone.
+    pub fn new(index: u16, driver: D, handler: H, options: Options, mailbox: Arc<Mailbox>, peers: Vec<Peer>) -> Self {
+        Self {
+            driver,
+            connections: Table::default(),
+            deadlines: Wheel::default(),
+            acceptor: Acceptor::default(),
+            context: Context::new(index, handler, options),
+            mailbox,
+            peers,
+            stopping: false,
+            hurry: false,
+            touched: Vec::new(),
+            completions: Vec::new(),
+            fired: Vec::new(),
+        }
+    }
+
+    /// Turns until the mailbox says stop and the last connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of the ring itself.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn()? == Status::Running {}
+        Ok(())
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of the ring itself.
+    pub fn turn(&mut self) -> io::Result<Status> {
+        self.settle_acceptor();
+        let wait_ms = self.wait_ms();
+        let mut completions = mem::take(&mut self.completions);
+        self.driver.turn(wait_ms, &mut completions)?;
+        self.context.now_ms = self.driver.now_ms();
+        for completion in completions.drain(..) {
+            self.dispatch(completion);
+            self.apply_commands();
+        }
+        self.completions = completions;
+        self.expire();
+        self.settle_touched();
+        let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
+        Ok(if done { Status::Stopped } else { Status::Running })
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.context.counters
+    }
+
+    /// How many connections are open, opening or closing.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn dispatch(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { key, lease } => self.handle_received(key, lease),
+            Completion::Sent { key, payload, result } => self.handle_sent(key, payload, result),
+            Completion::ReceiveEnded { key, end } => self.handle_receive_ended(key, end),
+            Completion::Accepted { slot } => self.handle_accepted(slot),
+            Completion::AcceptEnded { errno } => self.handle_accept_ended(errno),
+            Completion::Closed { key } => self.handle_closed(key),
+            Completion::Woken => self.handle_woken(),
+        }
+    }
+
+    /// How long the next turn may wait: until a deadline or the end of a pause in accepting.
+    fn wait_ms(&mut self) -> Option<u64> {
+        if mem::take(&mut self.hurry) {
+            return Some(0);
+        }
+        let now_ms = self.context.now_ms;
+        let deadline = self.deadlines.next_ms(now_ms);
+        let accept = self.acceptor.resume_at_ms().map(|at| at.saturating_sub(now_ms));
+        deadline.into_iter().chain(accept).min()
+    }
+}

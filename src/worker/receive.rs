@@ -1,0 +1,45 @@
+//! Bytes that arrived, and the ends of receiving.
+
+use crate::handler::{CloseCause, Handler};
+use crate::ring::{Driver, Lease, ReceiveEnd};
+use crate::slab::Key;
+use crate::worker::Worker;
+use crate::worker::connection::{Farewell, Phase};
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    pub(super) fn handle_received(&mut self, key: Key, mut lease: Lease) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing)
+        {
+            connection.receive(key, self.driver.bytes_mut(&mut lease), &mut self.context);
+            self.touch(key);
+        }
+        self.driver.give_back(lease);
+    }
+
+    pub(super) fn handle_receive_ended(&mut self, key: Key, end: ReceiveEnd) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.receiving = false;
+        connection.receive_cancelled = false;
+        match end {
+            // Settling asks again, if there is still something to be received.
+            ReceiveEnd::Cancelled | ReceiveEnd::Exhausted => {}
+            ReceiveEnd::NoBuffers => self.context.counters.buffer_shortages += 1,
+            ReceiveEnd::Eof => {
+                connection.eof = true;
+                if matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing) {
+                    self.context.counters.lost += 1;
+                    // What was answered before may still reach a peer that only stopped sending.
+                    let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active());
+                    connection.finish(key, &mut active, CloseCause::Lost, Farewell::Close, &mut self.context);
+                    connection.active = Some(active);
+                }
+            }
+            ReceiveEnd::Failed(_) => {
+                self.context.counters.lost += u64::from(connection.phase != Phase::Dying);
+                connection.die(key, CloseCause::Lost, &mut self.context);
+            }
+        }
+        self.touch(key);
+    }
+}

@@ -1,0 +1,87 @@
+//! The end of a turn: the state of each connection touched becomes operations.
+
+use std::mem;
+
+use crate::handler::Handler;
+use crate::ring::{Driver, SendMode};
+use crate::slab::Key;
+use crate::worker::Worker;
+use crate::worker::connection::{Connection, Farewell, Phase};
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    /// Has `key` settled at the end of this turn.
+    pub(super) fn touch(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !mem::replace(&mut connection.touched, true)
+        {
+            self.touched.push(key);
+        }
+    }
+
+    pub(super) fn settle_touched(&mut self) {
+        let mut touched = mem::take(&mut self.touched);
+        for key in touched.drain(..) {
+            self.settle(key);
+        }
+        self.touched = touched;
+    }
+
+    /// Asks for whatever the state of a connection calls for and is not under way.
+    fn settle(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.touched = false;
+        if connection.phase != Phase::Dying {
+            if !connection.sending
+                && let Some(payload) = connection.active.as_mut().and_then(|active| active.queue.take())
+            {
+                connection.sending = true;
+                self.driver.send(key, payload, SendMode::Now);
+            }
+            // A send that is done at once completes with the next turn, but does not wake it: what
+            // has to follow the send must not wait for somebody else's event.
+            self.hurry |= connection.sending && connection.waits_for_send();
+            settle_end(connection, key, &mut self.driver);
+            settle_receive(connection, key, &mut self.driver);
+            connection.rest(&mut self.context);
+        }
+        if connection.phase == Phase::Dying {
+            settle_death(connection, key, &mut self.driver);
+        }
+        self.settle_deadline(key);
+    }
+}
+
+/// Sends FIN, or ends the connection, when everything was sent.
+fn settle_end<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
+    if connection.phase != Phase::Finishing || connection.sending || connection.queued_bytes() > 0 {
+        return;
+    }
+    if connection.farewell == Farewell::Close || connection.eof {
+        connection.phase = Phase::Dying;
+    } else if !mem::replace(&mut connection.fin_sent, true) {
+        driver.shutdown(key);
+    }
+}
+
+/// Receives while something is expected of the peer, be it only its FIN.
+fn settle_receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
+    let wanted = !connection.paused && !connection.eof && connection.phase != Phase::Dying;
+    if wanted && !connection.receiving {
+        connection.receiving = true;
+        driver.receive(key);
+    } else if connection.paused && connection.receiving && !mem::replace(&mut connection.receive_cancelled, true) {
+        driver.cancel_receive(key);
+    }
+}
+
+/// Ends what is under way, then closes: a slot may not be given out again before its last
+/// operation has completed.
+fn settle_death<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
+    if connection.receiving || connection.sending {
+        if !mem::replace(&mut connection.cancelled, true) {
+            driver.cancel(key);
+        }
+    } else if !mem::replace(&mut connection.close_sent, true) {
+        driver.close(key);
+    }
+}

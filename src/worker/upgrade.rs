@@ -1,0 +1,93 @@
+//! The first bytes of a connection: its upgrade request, or whatever else it says.
+
+use crate::handler::{CloseCause, Handler};
+use crate::proto::http::{HeadScanner, Refusal, Request, write_page, write_refusal, write_switching_protocols};
+use crate::slab::Key;
+use crate::worker::connection::{Active, Connection, Farewell, Phase};
+use crate::worker::context::Context;
+
+/// Room for a response head; a page asks for its own length on top.
+const RESPONSE_LEN: usize = 512;
+
+impl Connection {
+    /// Reads the request head and answers it; returns what follows the head.
+    ///
+    /// After a refusal nothing is parsed any more, neither as a request nor as frames.
+    pub(super) fn receive_head<'b, H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        input: &'b mut [u8],
+        context: &mut Context<H>,
+    ) -> &'b mut [u8] {
+        let (mut scanner, held) = match active.head.take() {
+            Some((scanner, block)) => (scanner, Some(block)),
+            None => (HeadScanner::new(), None),
+        };
+        match scanner.scan(input, &context.options.head) {
+            Ok(Some(len)) => {
+                let (head, rest) = input.split_at_mut(len);
+                match held {
+                    // The usual case: the head came whole and is read where it arrived.
+                    None => self.answer(key, active, head, context),
+                    Some(mut block) => {
+                        block.extend_from_slice(head);
+                        self.answer(key, active, &block, context);
+                        context.pool.give(block);
+                    }
+                }
+                rest
+            }
+            Ok(None) => {
+                let mut block = held.unwrap_or_else(|| context.pool.take(input.len()));
+                block.extend_from_slice(input);
+                active.head = Some((scanner, block));
+                &mut []
+            }
+            Err(refusal) => {
+                if let Some(block) = held {
+                    context.pool.give(block);
+                }
+                self.refuse(key, active, refusal, context);
+                &mut []
+            }
+        }
+    }
+
+    fn answer<H: Handler>(&mut self, key: Key, active: &mut Active, head: &[u8], context: &mut Context<H>) {
+        let answered = Request::parse(head, &context.options.head).and_then(|request| match request.upgrade()? {
+            Some(upgrade) => {
+                let accept = context.handler.on_upgrade(&request, &upgrade)?;
+                active.queue.write(&mut context.pool, RESPONSE_LEN, |out| {
+                    write_switching_protocols(out, &upgrade.accept_key(), accept.subprotocol, None);
+                });
+                Ok(Phase::Open)
+            }
+            None => {
+                let page = context.handler.on_get(&request)?;
+                active.queue.write(&mut context.pool, RESPONSE_LEN + page.body.len(), |out| {
+                    write_page(out, page.content_type, page.body.as_bytes());
+                });
+                Ok(Phase::Finishing)
+            }
+        });
+        match answered {
+            Ok(Phase::Open) => {
+                self.phase = Phase::Open;
+                context.counters.opened += 1;
+                self.call(key, active, context, H::on_open);
+            }
+            Ok(_) => {
+                context.counters.pages += 1;
+                self.finish(key, active, CloseCause::Lost, Farewell::Linger, context);
+            }
+            Err(refusal) => self.refuse(key, active, refusal, context),
+        }
+    }
+
+    fn refuse<H: Handler>(&mut self, key: Key, active: &mut Active, refusal: Refusal, context: &mut Context<H>) {
+        context.counters.refused += 1;
+        active.queue.write(&mut context.pool, RESPONSE_LEN, |out| write_refusal(out, refusal));
+        self.finish(key, active, CloseCause::Lost, Farewell::Linger, context);
+    }
+}
