@@ -63,12 +63,14 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// Asks for what is missing: accepting while there is room, none otherwise.
     pub(super) fn settle_acceptor(&mut self) {
         let room = self.connections.len() < self.context.options.connections_max as usize;
-        let paused = self.acceptor.resume_at_ms.is_some_and(|at| self.context.now_ms < at);
-        let wanted = room && !paused && !self.stopping;
+        let now_ms = self.context.now_ms;
         let acceptor = &mut self.acceptor;
+        // A pause that is over must not go on bounding the wait, or the loop would spin while there
+        // is no room.
+        acceptor.resume_at_ms.take_if(|at| *at <= now_ms);
+        let wanted = room && acceptor.resume_at_ms.is_none() && !self.stopping;
         if wanted && !acceptor.armed {
             acceptor.armed = true;
-            acceptor.resume_at_ms = None;
             self.driver.accept();
         } else if !wanted && acceptor.armed && !acceptor.cancelled {
             acceptor.cancelled = true;

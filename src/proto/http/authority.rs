@@ -103,6 +103,8 @@ mod tests {
         check("a b", false);
         check("a%zz", false);
         check("a%4", false);
+        check("a%4z", false);
+        check("a%z4", false);
         check("::1", false);
         check("[]", false);
         check("[::1", false);

@@ -35,7 +35,7 @@ impl Default for HeadLimits {
 
 /// Finds the end of a head in bytes that arrive in pieces, and the first byte that breaks a rule.
 ///
-/// It keeps no bytes and looks at each one once, so the way the input is cut changes neither the
+/// It keeps no bytes and passes over each one once, so the way the input is cut changes neither the
 /// outcome nor the work (RFC 9112 sections 2 to 5). A line must end with CR LF, and a request
 /// must begin with its method: the empty lines that RFC 9112 lets a server skip are refused.
 ///

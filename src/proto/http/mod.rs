@@ -6,7 +6,7 @@
 //!               └──── Refusal ───┴──── Refusal ────┴─► write_refusal ───────────────────► 4xx, 5xx
 //! ```
 //!
-//! [`HeadScanner`] sees every byte once, as it arrives, and stops at the first one that breaks a
+//! [`HeadScanner`] passes over every byte once, as it arrives, and stops at the first one that breaks a
 //! rule or a limit. Once it has found the end of the head, [`Request::parse`] reads that head a
 //! second and last time. Whatever way the bytes are cut, a peer cannot make the two do more work
 //! than twice what it sent.

@@ -57,35 +57,17 @@ fn run_len(input: &[u8], class: u8) -> usize {
 
 const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
-    let mut octet: u8 = 0x21;
+    let mut octet = 0x21;
     while octet < 0x7f {
-        let is_delimiter = matches!(
-            octet,
-            b'"' | b'('
-                | b')'
-                | b','
-                | b'/'
-                | b':'
-                | b';'
-                | b'<'
-                | b'='
-                | b'>'
-                | b'?'
-                | b'@'
-                | b'['
-                | b'\\'
-                | b']'
-                | b'{'
-                | b'}'
-        );
-        if !is_delimiter {
-            classes[octet as usize] |= TOKEN;
-        }
-        if octet != b'#' {
-            classes[octet as usize] |= TARGET;
-        }
+        classes[octet] = TOKEN | TARGET;
         octet += 1;
     }
+    let mut index = 0;
+    while index < DELIMITERS.len() {
+        classes[DELIMITERS[index] as usize] &= !TOKEN;
+        index += 1;
+    }
+    classes[b'#' as usize] &= !TARGET;
     classes
 }
 
@@ -116,6 +98,8 @@ pub(super) mod work {
 
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
+/// The visible octets that no token has.
+const DELIMITERS: &[u8] = b"\"(),/:;<=>?@[\\]{}";
 const CLASSES: [u8; 256] = classes();
 /// A one in every octet of a word.
 const ONES: u64 = u64::MAX / 0xff;

@@ -33,7 +33,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// The refusal of the scanner, or else the first rule broken of: method, target, Host, Origin,
+    /// The refusal of the scanner, or else the first rule broken of: method, Host, target, Origin,
     /// and no body (RFC 9112 sections 3.2 and 6, RFC 6455 section 4.2.1).
     pub fn parse(head: &'a [u8], limits: &HeadLimits) -> Result<Self, Refusal> {
         let head = &head[..head.len().min(limits.head_bytes_max)];

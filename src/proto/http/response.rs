@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_value_cannot_end_its_line() {
+        assert!(is_field_value(""));
+        assert!(is_field_value("text/html; charset=utf-8"));
+        assert!(!is_field_value("a\r\nb: c"));
+        assert!(!is_field_value("a\nb"));
+        assert!(!is_field_value("a\0"));
+    }
+
+    #[test]
     fn decimals_have_no_leading_zero() {
         for (number, expect) in [(0, "0"), (9, "9"), (10, "10"), (4096, "4096"), (usize::MAX, "18446744073709551615")] {
             let mut out = Vec::new();

@@ -122,7 +122,6 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
             let start = place.index(head.len());
             let end = (start + removed).min(head.len());
             head.splice(start..end, inserted.into_iter().take(12));
-            head.push(b'\n');
         }
         head
     })
