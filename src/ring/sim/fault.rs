@@ -1,0 +1,41 @@
+//! Kinds of faults.
+
+/// What was done to a worker, by kind.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Fault {
+    OneByteReceive,
+    ShortReceive,
+    NoBuffers,
+    SeriesEnded,
+    ShortSend,
+    BlockedSend,
+    CancelledSend,
+    CancelledReceive,
+    Reset,
+    FinMidStream,
+    AcceptError,
+    AcceptEnded,
+    TableFull,
+    Delay,
+    Reordering,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::OneByteReceive,
+        Self::ShortReceive,
+        Self::NoBuffers,
+        Self::SeriesEnded,
+        Self::ShortSend,
+        Self::BlockedSend,
+        Self::CancelledSend,
+        Self::CancelledReceive,
+        Self::Reset,
+        Self::FinMidStream,
+        Self::AcceptError,
+        Self::AcceptEnded,
+        Self::TableFull,
+        Self::Delay,
+        Self::Reordering,
+    ];
+}
