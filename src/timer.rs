@@ -33,6 +33,8 @@ pub struct Wheel {
     entries: Vec<Entry>,
     /// The last tick that was expired.
     tick: u64,
+    /// No entry is in a bucket of a tick between the last one expired and this one.
+    vacant_until: u64,
     armed: usize,
 }
 
@@ -60,6 +62,7 @@ impl Wheel {
             self.entries[next as usize].previous = slot;
         }
         self.entries[slot as usize] = Entry { tick, next, previous: NONE };
+        self.vacant_until = self.vacant_until.min(tick);
         self.armed += 1;
     }
 
@@ -102,13 +105,16 @@ impl Wheel {
 
     /// How many milliseconds from `now_ms` to the next tick with an entry; it may be a later round's.
     #[must_use]
-    pub fn next_ms(&self, now_ms: u64) -> Option<u64> {
+    pub fn next_ms(&mut self, now_ms: u64) -> Option<u64> {
         if self.armed == 0 {
             return None;
         }
-        let due = (self.tick + 1..=self.tick + BUCKET_COUNT as u64)
+        // The search goes on where the last one ended, so that a turn costs no walk of the wheel.
+        let start = self.vacant_until.max(self.tick + 1);
+        let due = (start..start + BUCKET_COUNT as u64)
             .find(|&tick| self.buckets[bucket_of(tick)] != NONE)
             .expect("an armed entry is in one of the buckets");
+        self.vacant_until = due;
         Some((due * TICK_MS).saturating_sub(now_ms))
     }
 
@@ -133,7 +139,7 @@ impl Wheel {
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { buckets: vec![NONE; BUCKET_COUNT].into(), entries: Vec::new(), tick: 0, armed: 0 }
+        Self { buckets: vec![NONE; BUCKET_COUNT].into(), entries: Vec::new(), tick: 0, vacant_until: 0, armed: 0 }
     }
 }
 
@@ -180,6 +186,8 @@ mod tests {
                 }
             }
             assert_eq!((wheel.len(), wheel.is_armed(slot)), (model.len(), model.contains_key(&slot)));
+            let earliest = model.values().min().map(|tick| tick * TICK_MS - now);
+            assert!(wheel.next_ms(now) <= earliest && wheel.next_ms(now).is_some() == earliest.is_some());
         }
     }
 

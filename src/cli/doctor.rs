@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::ring;
-use crate::ring::BufferMode;
 use crate::sys::machine::Machine;
 use crate::sys::{affinity, limits};
 
@@ -23,9 +22,9 @@ pub(super) fn run() -> ExitCode {
             println!("multishot accept, receive  work (Linux 6.0)");
             println!("direct descriptors         work (Linux 5.19)");
             println!("deferred task work         works (Linux 6.1)");
-            match features.buffer_mode {
-                BufferMode::Incremental => println!("incremental buffers        work (Linux 6.12)"),
-                BufferMode::Once => println!("incremental buffers        do not work: Linux 6.12 or newer has them"),
+            match features.fallback {
+                None => println!("incremental buffers        work (Linux 6.12)"),
+                Some(cause) => println!("incremental buffers        not used, smaller ones are: {cause}"),
             }
             ExitCode::SUCCESS
         }

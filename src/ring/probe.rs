@@ -22,6 +22,8 @@ pub struct Features {
     pub machine: Machine,
     /// Incremental receive buffers where they work (Linux 6.12).
     pub buffer_mode: BufferMode,
+    /// Why they are not used, if they are not.
+    pub fallback: Option<String>,
 }
 
 /// Tries every operation of the driver on loopback: accept, receive, send, wake, shutdown, close.
@@ -34,15 +36,14 @@ pub struct Features {
 /// What is missing, and what mends it.
 pub fn probe() -> Result<Features, StartError> {
     let machine = Machine::read();
-    let incremental = self_test(OPTIONS, &machine);
-    let buffer_mode = match incremental {
-        Ok(()) => BufferMode::Incremental,
-        Err(_) => {
+    let (buffer_mode, fallback) = match self_test(OPTIONS, &machine) {
+        Ok(()) => (BufferMode::Incremental, None),
+        Err(error) => {
             self_test(Options { buffer_mode: BufferMode::Once, ..OPTIONS }, &machine)?;
-            BufferMode::Once
+            (BufferMode::Once, Some(error.to_string()))
         }
     };
-    Ok(Features { machine, buffer_mode })
+    Ok(Features { machine, buffer_mode, fallback })
 }
 
 fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {

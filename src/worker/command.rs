@@ -77,10 +77,12 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     }
 
     fn publish_to_all(&mut self, frame: &SharedFrame) {
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
+        let mut receivers = mem::take(&mut self.receivers);
+        receivers.extend(self.connections.keys());
+        for key in receivers.drain(..) {
             self.publish(key, frame);
         }
+        self.receivers = receivers;
     }
 
     /// Queues a shared frame for a connection, or closes it if it can't keep up.

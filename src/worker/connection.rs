@@ -143,6 +143,10 @@ impl Connection {
                 context.pool.give(stash);
             }
         }
+        if self.eof && !self.paused {
+            context.counters.lost += u64::from(matches!(self.phase, Phase::Open | Phase::Closing));
+            self.finish(key, &mut active, CloseCause::Lost, Farewell::Close, context);
+        }
         self.active = Some(active);
     }
 

@@ -107,6 +107,7 @@ pub struct Worker<D, H> {
     touched: Vec<Key>,
     completions: Vec<Completion>,
     fired: Vec<u32>,
+    receivers: Vec<Key>,
 }
 
 impl<D: Driver, H: Handler> Worker<D, H> {
@@ -126,6 +127,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             touched: Vec::new(),
             completions: Vec::new(),
             fired: Vec::new(),
+            receivers: Vec::new(),
         }
     }
 

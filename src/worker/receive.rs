@@ -27,7 +27,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             ReceiveEnd::NoBuffers => self.context.counters.buffer_shortages += 1,
             ReceiveEnd::Eof => {
                 connection.eof = true;
-                if matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing) {
+                // What waits for the queue to drain came before the FIN and is answered first.
+                if !connection.paused && matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing) {
                     self.context.counters.lost += 1;
                     // What was answered before may still reach a peer that only stopped sending.
                     let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active());

@@ -107,7 +107,7 @@ impl Script {
 
     /// Whether the peer reads to the end, and the server had every reason to answer to the end.
     fn stays(&self, peer: &Peer) -> bool {
-        self.complete && self.reads && peer.was_accepted() && self.ending == Ending::WaitForServer
+        self.complete && self.reads && peer.was_accepted() && matches!(self.ending, Ending::WaitForServer | Ending::Fin)
     }
 
     fn say_message(&mut self, number: usize, random: &mut Random) {
