@@ -20,10 +20,9 @@ use crate::worker::{Counters, Handle, Mailbox, Peer, Worker};
 const RING_ENTRIES: u32 = 4096;
 /// What a ring's table of direct descriptors can hold at most.
 const TABLE_LEN_MAX: u32 = 1 << 20;
-/// Room in the table for connections that arrive while accepting is being paused.
+/// Room in the table for connections that arrive while accepting is being paused, where the limit
+/// on open files, which is the table's as well, leaves that much.
 const TABLE_SLACK: u32 = 64;
-/// Open files that the process needs beside the table, which has a limit of the same size.
-const CONNECTIONS_MIN: u32 = 1;
 
 /// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -167,13 +166,14 @@ impl Server {
     {
         let features = ring::probe()?;
         let cpus = worker_cpus(&options)?;
-        let connections_max = connections_max(&options)?;
+        let (connections_max, table_len) = connections_max(&options)?;
         let (address, listeners) = listen(options.listen, cpus.len())?;
 
         let ring_options = ring::Options {
             entries: RING_ENTRIES,
-            connections_max: connections_max + TABLE_SLACK,
+            connections_max: table_len,
             buffer_mode: features.buffer_mode,
+            backlog: u32::from(listener::BACKLOG),
         };
         let mut worker_options = options.worker;
         worker_options.connections_max = connections_max;
@@ -366,18 +366,27 @@ fn worker_cpus(options: &Options) -> Result<Vec<usize>, Error> {
     }
 }
 
-/// How many connections a worker may hold: what was asked for, or what the system allows.
-fn connections_max(options: &Options) -> Result<u32, Error> {
+/// How many connections a worker may hold, what was asked for or what the system allows, and the
+/// length of its table.
+fn connections_max(options: &Options) -> Result<(u32, u32), Error> {
     let open_files =
         limits::raise_open_files().map_err(|source| Error::System { what: "read the limit on open files", source })?;
-    let table_len = u32::try_from(open_files).unwrap_or(TABLE_LEN_MAX).min(TABLE_LEN_MAX);
-    let possible = table_len.saturating_sub(TABLE_SLACK).max(CONNECTIONS_MIN);
-    match options.connections_max {
-        Some(0) => Err(Error::Option { name: "connections", value: "0".into(), advice: "allow at least one" }),
-        Some(connections) if connections > possible => Err(StartError::OpenFiles { connections, open_files }.into()),
-        Some(connections) => Ok(connections),
-        None => Ok(possible),
-    }
+    let table_len_max = u32::try_from(open_files).unwrap_or(TABLE_LEN_MAX).min(TABLE_LEN_MAX);
+    let slack = TABLE_SLACK.min(table_len_max / 2);
+    let possible = table_len_max - slack;
+    let connections = match options.connections_max {
+        Some(0) => return Err(Error::Option { name: "connections", value: "0".into(), advice: "allow at least one" }),
+        Some(connections) if connections > TABLE_LEN_MAX - TABLE_SLACK => {
+            return Err(StartError::TableSize { connections, possible: TABLE_LEN_MAX - TABLE_SLACK }.into());
+        }
+        Some(connections) if connections > possible => {
+            let needed = u64::from(connections + TABLE_SLACK);
+            return Err(StartError::OpenFiles { connections, needed, open_files, possible }.into());
+        }
+        Some(connections) => connections,
+        None => possible,
+    };
+    Ok((connections, connections + slack))
 }
 
 /// One listening socket for each worker, all on one address.

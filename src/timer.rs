@@ -124,6 +124,12 @@ impl Wheel {
         self.entries.get(slot as usize).is_some_and(|entry| entry.tick != UNARMED.tick)
     }
 
+    /// Whether `slot` has a deadline that fires no later than one of `deadline_ms` would.
+    #[must_use]
+    pub fn fires_by(&self, slot: u32, deadline_ms: u64) -> bool {
+        self.entries.get(slot as usize).is_some_and(|entry| entry.tick <= deadline_ms.div_ceil(TICK_MS))
+    }
+
     /// How many slots have a deadline.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,6 +3,7 @@
 mod doctor;
 mod serve;
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -11,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 /// A WebSocket server on io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "ringsock", version, about, args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -30,9 +31,14 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let filter = EnvFilter::try_from_env("RINGSOCK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    let arguments = Arguments::parse();
-    match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let line = CommandLine::parse();
+    match line.command.unwrap_or(Command::Serve(line.serve)) {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Doctor => doctor::run(),
     }

@@ -24,6 +24,8 @@ pub struct Options {
     pub connections_max: u32,
     /// How receive buffers are used.
     pub buffer_mode: BufferMode,
+    /// How many connections may wait to be accepted.
+    pub backlog: u32,
 }
 
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
@@ -37,10 +39,20 @@ pub struct RingDriver {
     ring: IoUring,
     buffers: BufferRing,
     listener: OwnedFd,
+    /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
+    /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
+    /// connections are accepted one by one, and the others go on waiting.
+    free_slots: u32,
+    backlog: u32,
     /// Sends of this turn. Those without a completion are done when the submitting call returns.
     sends_now: Vec<InFlight>,
     /// Sends that wait for their sockets.
     sends_waiting: HashMap<Key, InFlight>,
+    /// Shutdowns under way, and what follows each of them.
+    ///
+    /// The kernel runs a shutdown on a thread of its own and looks the slot up only there. If the
+    /// slot was closed meanwhile and given to another connection, that one would get the FIN.
+    shutdowns: HashMap<Key, Then>,
     #[expect(clippy::vec_box, reason = "the kernel reads a message by its address")]
     spare_messages: Vec<Box<Message>>,
     reaped: Vec<Reaped>,
@@ -48,6 +60,13 @@ pub struct RingDriver {
     /// An error between turns, reported by the next one.
     failed: Option<io::Error>,
     started: Instant,
+}
+
+/// What follows a shutdown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Then {
+    Nothing,
+    Close,
 }
 
 /// A send that the kernel may be reading.
@@ -99,8 +118,11 @@ impl RingDriver {
             buffers,
             ring,
             listener,
+            free_slots: options.connections_max,
+            backlog: options.backlog,
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
+            shutdowns: HashMap::new(),
             spare_messages: Vec::new(),
             reaped: Vec::new(),
             overflows: 0,
@@ -225,9 +247,15 @@ impl RingDriver {
             Kind::Receive => self.complete_receive(key, result, flags, completions),
             Kind::Accept => {
                 if let Ok(slot) = u32::try_from(result) {
+                    self.free_slots -= 1;
                     completions.push(Completion::Accepted { slot });
                 }
-                if !cqueue::more(flags) {
+                if cqueue::more(flags) {
+                    if self.free_slots + 1 == self.backlog {
+                        // The worker asks again, and then it is for one at a time.
+                        self.push(Operation::CancelAccept);
+                    }
+                } else {
                     let errno = of_result(result).err().filter(|&errno| errno != libc::ECANCELED);
                     completions.push(Completion::AcceptEnded { errno });
                 }
@@ -238,10 +266,18 @@ impl RingDriver {
                 self.spare_messages.extend(message);
                 completions.push(Completion::Sent { key, payload, result: of_result(result) });
             }
-            Kind::Close => completions.push(Completion::Closed { key }),
+            Kind::Close => {
+                self.free_slots += 1;
+                completions.push(Completion::Closed { key });
+            }
             Kind::Wake => completions.push(Completion::Woken),
-            // Sends of the turn are finished already; cancels and shutdowns that found nothing to
-            // do say so here, and that is no failure.
+            Kind::Shutdown => {
+                if self.shutdowns.remove(&key) == Some(Then::Close) {
+                    self.push(Operation::Close { key });
+                }
+            }
+            // Sends of the turn are finished already; cancels that found nothing to do say so here,
+            // and that is no failure.
             Kind::SendNow | Kind::Quiet => {}
         }
     }
@@ -308,7 +344,12 @@ impl Driver for RingDriver {
     }
 
     fn accept(&mut self) {
-        self.push(Operation::AcceptMultishot { listener: self.listener.as_raw_fd() });
+        let listener = self.listener.as_raw_fd();
+        self.push(if self.free_slots < self.backlog {
+            Operation::AcceptOnce { listener }
+        } else {
+            Operation::AcceptMultishot { listener }
+        });
     }
 
     fn cancel_accept(&mut self) {
@@ -344,11 +385,15 @@ impl Driver for RingDriver {
     }
 
     fn shutdown(&mut self, key: Key) {
+        self.shutdowns.insert(key, Then::Nothing);
         self.push(Operation::Shutdown { key });
     }
 
     fn close(&mut self, key: Key) {
-        self.push(Operation::Close { key });
+        match self.shutdowns.get_mut(&key) {
+            Some(then) => *then = Then::Close,
+            None => self.push(Operation::Close { key }),
+        }
     }
 
     fn wake(&mut self, target: &RingHandle) {
@@ -388,6 +433,12 @@ impl Drop for RingDriver {
             mem::forget(mem::take(&mut self.sends_now));
             mem::forget(mem::take(&mut self.sends_waiting));
         }
+        // Handles keep the ring open, and with it the connections in its table. What was cancelled
+        // holds on to them until this thread has run its completions. If either fails, they are
+        // closed with the last handle.
+        let no_time = Timespec::new();
+        let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&no_time));
+        let _ = self.ring.submitter().unregister_files();
     }
 }
 

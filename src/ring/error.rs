@@ -58,15 +58,40 @@ pub enum StartError {
     },
     /// More connections were asked for than the process may have open files.
     #[error(
-        "io_uring set-up: {connections} connections per worker, but RLIMIT_NOFILE={open_files} -> raise it: \
-         'ulimit -n {connections}', LimitNOFILE={connections} in a systemd unit, '--ulimit nofile={connections}' \
-         for a container; or ask for fewer with --connections"
+        "io_uring set-up: {connections} connections per worker need RLIMIT_NOFILE={needed}, which is {open_files} -> \
+         raise it: 'ulimit -n {needed}', LimitNOFILE={needed} in a systemd unit, '--ulimit nofile={needed}' for a \
+         container; or ask for at most {possible} with --connections"
     )]
     OpenFiles {
         /// How many a worker was to hold.
         connections: u32,
+        /// The limit that they need.
+        needed: u64,
         /// `RLIMIT_NOFILE`.
         open_files: u64,
+        /// How many a worker can hold with it.
+        possible: u32,
+    },
+    /// The process has no file descriptor left.
+    #[error(
+        "io_uring set-up: EMFILE, RLIMIT_NOFILE={} -> raise it: 'ulimit -n 1048576', LimitNOFILE=1048576 in a systemd \
+         unit, '--ulimit nofile=1048576' for a container",
+        .open_files.map_or_else(|| String::from("unknown"), |count| count.to_string())
+    )]
+    Descriptors {
+        /// `RLIMIT_NOFILE`.
+        open_files: Option<u64>,
+    },
+    /// More connections were asked for than a ring's table can have.
+    #[error(
+        "io_uring set-up: {connections} connections per worker, but a ring holds {possible} at most -> ask for fewer \
+         with --connections, and for more workers with --workers"
+    )]
+    TableSize {
+        /// How many a worker was to hold.
+        connections: u32,
+        /// How many it can hold.
+        possible: u32,
     },
     /// The kernel has the calls, but something that they do isn't what it should be.
     #[error(
@@ -102,6 +127,7 @@ impl StartError {
             (Some(libc::EPERM), _) => seccomp("EPERM"),
             (Some(libc::ENOSYS | libc::EINVAL), _) if is_too_old(&machine.kernel) => Self::Kernel { kernel },
             (Some(libc::ENOSYS), _) => seccomp("ENOSYS"),
+            (Some(libc::EMFILE | libc::ENFILE), _) => Self::Descriptors { open_files: machine.open_files },
             (Some(libc::ENOMEM), _) => Self::Memory { locked_memory: machine.locked_memory },
             _ => Self::Other { kernel, cause: error.to_string() },
         }
@@ -123,7 +149,12 @@ mod tests {
 
     #[track_caller]
     fn check(errno: i32, kernel: &str, disabled: Option<u8>, words: &[&str]) {
-        let machine = Machine { kernel: kernel.into(), io_uring_disabled: disabled, locked_memory: Some(65_536) };
+        let machine = Machine {
+            kernel: kernel.into(),
+            io_uring_disabled: disabled,
+            locked_memory: Some(65_536),
+            open_files: Some(12),
+        };
         let text = StartError::explain(&io::Error::from_raw_os_error(errno), &machine).to_string();
         for word in words {
             assert!(text.contains(word), "{word:?} is missing in: {text}");
@@ -140,6 +171,7 @@ mod tests {
         check(libc::EINVAL, "5.19.0", None, &["too old"]);
         check(libc::ENOSYS, "6.8.0", Some(0), &["ENOSYS", "seccomp"]);
         check(libc::ENOMEM, "6.8.0", Some(0), &["ENOMEM", "RLIMIT_MEMLOCK=64 KiB", "LimitMEMLOCK"]);
+        check(libc::EMFILE, "6.8.0", Some(0), &["EMFILE", "RLIMIT_NOFILE=12", "ulimit -n"]);
         check(libc::EINVAL, "6.8.0", Some(0), &["6.8.0", "Invalid argument"]);
     }
 

@@ -1,10 +1,11 @@
 //! Typed operations and the submission queue entries that they become.
 
 use std::os::fd::RawFd;
+use std::ptr;
 
 use io_uring::opcode;
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{CancelBuilder, Fd, Fixed};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
 
 use crate::ring::SendMode;
 use crate::ring::buffer_ring::GROUP;
@@ -15,6 +16,7 @@ use crate::slab::Key;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
     AcceptMultishot { listener: RawFd },
+    AcceptOnce { listener: RawFd },
     CancelAccept,
     ReceiveMultishot { key: Key },
     CancelReceive { key: Key },
@@ -31,6 +33,10 @@ impl Operation {
         match self {
             Self::AcceptMultishot { listener } => opcode::AcceptMulti::new(Fd(listener))
                 .allocate_file_index(true)
+                .build()
+                .user_data(Token::of_ring(Kind::Accept).pack()),
+            Self::AcceptOnce { listener } => opcode::Accept::new(Fd(listener), ptr::null_mut(), ptr::null_mut())
+                .file_index(Some(DestinationSlot::auto_target()))
                 .build()
                 .user_data(Token::of_ring(Kind::Accept).pack()),
             Self::CancelAccept => quiet(cancel_token(Token::of_ring(Kind::Accept))),
@@ -50,7 +56,10 @@ impl Operation {
             Self::CancelAll { key } => {
                 quiet(opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(key.slot)).all()).build())
             }
-            Self::Shutdown { key } => quiet(opcode::Shutdown::new(Fixed(key.slot), libc::SHUT_WR).build()),
+            // Its end is awaited, see the driver.
+            Self::Shutdown { key } => opcode::Shutdown::new(Fixed(key.slot), libc::SHUT_WR)
+                .build()
+                .user_data(Token::new(Kind::Shutdown, key).pack()),
             Self::Close { key } => {
                 opcode::Close::new(Fixed(key.slot)).build().user_data(Token::new(Kind::Close, key).pack())
             }

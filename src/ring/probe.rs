@@ -13,7 +13,7 @@ use crate::sys::machine::Machine;
 
 /// How long a step may take; it takes microseconds.
 const STEP_MS_MAX: u64 = 2_000;
-const OPTIONS: Options = Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental };
+const OPTIONS: Options = Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental, backlog: 1 };
 
 /// What works on this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]

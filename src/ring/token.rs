@@ -15,11 +15,12 @@ pub(super) enum Kind {
     Receive,
     SendNow,
     SendWait,
-    /// An operation whose own completion tells nothing: cancel, shutdown, wake of another ring.
+    /// An operation whose own completion tells nothing: cancel, wake of another ring.
     Quiet,
     Close,
     /// Posted by another ring.
     Wake,
+    Shutdown,
 }
 
 /// An operation of one life of a slot.
@@ -55,6 +56,7 @@ impl Token {
             5 => Kind::Quiet,
             6 => Kind::Close,
             7 => Kind::Wake,
+            8 => Kind::Shutdown,
             _ => return None,
         };
         let slot = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
@@ -69,7 +71,8 @@ mod tests {
 
     #[test]
     fn every_field_survives_packing_at_its_bounds() {
-        let kinds = [Kind::Accept, Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Quiet, Kind::Close, Kind::Wake];
+        let of_connections = [Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Close, Kind::Shutdown];
+        let kinds = of_connections.into_iter().chain([Kind::Accept, Kind::Quiet, Kind::Wake]);
         for kind in kinds {
             for slot in [0, 1, u32::MAX] {
                 for generation in [0, 1, GENERATION_MAX] {

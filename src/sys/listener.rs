@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How many connections may wait to be accepted; the kernel caps it with `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+/// How many connections may wait to be accepted; the kernel caps it with `net.core.somaxconn`, whose
+/// default is the same.
+pub const BACKLOG: u16 = 4096;
 
 /// Makes a listening TCP socket on `address` that shares it with other sockets of this user.
 ///
@@ -24,7 +25,7 @@ pub fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     Ok(socket.into())
 }
 

@@ -14,6 +14,8 @@ pub struct Machine {
     pub io_uring_disabled: Option<u8>,
     /// `RLIMIT_MEMLOCK` in bytes.
     pub locked_memory: Option<u64>,
+    /// `RLIMIT_NOFILE`.
+    pub open_files: Option<u64>,
 }
 
 impl Machine {
@@ -26,6 +28,7 @@ impl Machine {
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
             locked_memory: limits::locked_memory().ok(),
+            open_files: limits::open_files().ok(),
         }
     }
 }

@@ -132,7 +132,8 @@ impl Connection {
     /// Goes on with what was stashed, now that the queue has drained.
     pub(super) fn resume<H: Handler>(&mut self, key: Key, context: &mut Context<H>) {
         self.paused = false;
-        let Some(mut active) = self.active.take() else { return };
+        // The working state was given back if nothing was left to be done but the send.
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
         self.call(key, &mut active, context, H::on_drain);
         if let Some((mut stash, start)) = active.stash.take() {
             let rest_len = self.receive_frames(key, &mut active, &mut stash[start..], context).len();
@@ -172,6 +173,9 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => self.fail(key, active, error, context),
             }
+        }
+        if self.phase == Phase::Finishing && !input.is_empty() {
+            self.farewell = Farewell::Linger;
         }
         let deadline = context.now_ms + context.options.assembly_timeout_ms;
         active.assembly_deadline_ms =

@@ -13,8 +13,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// Sets the deadline that the state of a connection calls for.
     ///
     /// Phases set theirs once, at their beginning. Within `Open`, deadlines come and go with each
-    /// message in pieces, so the wheel is left alone while any entry is in it: when the entry
-    /// comes up, the deadlines are looked at again.
+    /// message in pieces, so the wheel is left alone while an entry is in it that comes up in time:
+    /// when it does, the deadlines are looked at again. A later entry, such as that of the
+    /// handshake, gives way.
     pub(super) fn settle_deadline(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let options = &self.context.options;
@@ -26,11 +27,13 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Phase::Closing | Phase::Finishing if entered => {
                 self.deadlines.arm(key.slot, now_ms + options.close_timeout_ms);
             }
-            Phase::Open if !self.deadlines.is_armed(key.slot) => {
+            Phase::Open => {
                 let active = connection.active.as_ref();
                 let due = active
                     .and_then(|active| active.assembly_deadline_ms.into_iter().chain(active.stall_deadline_ms).min());
-                if let Some(due) = due {
+                if let Some(due) = due
+                    && !self.deadlines.fires_by(key.slot, due)
+                {
                     self.deadlines.arm(key.slot, due);
                 }
             }

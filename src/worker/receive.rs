@@ -8,11 +8,14 @@ use crate::worker::connection::{Farewell, Phase};
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_received(&mut self, key: Key, mut lease: Lease) {
-        if let Some(connection) = self.connections.get_mut(key)
-            && matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing)
-        {
-            connection.receive(key, self.driver.bytes_mut(&mut lease), &mut self.context);
-            self.touch(key);
+        match self.connections.get_mut(key) {
+            Some(connection) if matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing) => {
+                connection.receive(key, self.driver.bytes_mut(&mut lease), &mut self.context);
+                self.touch(key);
+            }
+            // It says more than it should: so it may say still more.
+            Some(connection) => connection.farewell = Farewell::Linger,
+            None => {}
         }
         self.driver.give_back(lease);
     }
