@@ -556,8 +556,12 @@ fn h24_a_peer_that_vanishes_at_any_offset_leaves_its_slot_free() {
         vanish(host.address, &head("GET / HTTP/1.1", &["Host: a"]), by_reset);
     }
     Client::open(host.address).check_echo("there is room");
-    let accepted = u64::try_from(2 * (input.len() + 1) + 4 + 1).expect("a small number");
-    assert_eq!(host.stop().sum(|worker| worker.accepted), accepted);
+    // Peers that broke the connection before it was accepted may not have been seen at all.
+    let callers = u64::try_from(2 * (input.len() + 1) + 4 + 1).expect("a small number");
+    let tally = host.stop();
+    let accepted = tally.sum(|worker| worker.accepted);
+    assert!(accepted <= callers && accepted > callers / 2, "{accepted} of {callers}");
+    assert_eq!(tally.sum(|worker| worker.closed), accepted);
 }
 
 #[test]

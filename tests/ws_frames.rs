@@ -499,6 +499,7 @@ fn f18_data_after_a_close_is_discarded() {
     client.expect(&Arrival::Close(Some(1000), String::new()));
     client.expect(&Arrival::End);
     assert_eq!(reports.closed().1, CloseCause::Peer(Some(CloseCode::NORMAL)));
+    drop(client);
     // Whoever sends megabytes behind a Close may be reset, but is not listened to either.
     let mut client = Client::open(host.address);
     let _ = client.stream.write_all(&[bye, frame(Opcode::Binary, &[7; 60_000]).repeat(50)].concat());

@@ -48,6 +48,8 @@ pub struct Effects<'w> {
     queue: &'w mut SendQueue,
     pool: &'w mut Pool,
     commands: &'w mut Vec<Command>,
+    /// What was sent and not taken by the socket yet.
+    blocked_bytes: usize,
     close: Option<OwnClose>,
 }
 
@@ -55,14 +57,16 @@ pub struct Effects<'w> {
 pub type OwnClose = (CloseCode, Box<str>);
 
 impl<'w> Effects<'w> {
-    /// Effects for `connection`, whose outgoing bytes go to `queue`.
+    /// Effects for `connection`, whose outgoing bytes go to `queue` behind `blocked_bytes` that the
+    /// socket has no room for.
     pub fn new(
         connection: ConnectionId,
         queue: &'w mut SendQueue,
+        blocked_bytes: usize,
         pool: &'w mut Pool,
         commands: &'w mut Vec<Command>,
     ) -> Self {
-        Self { connection, queue, pool, commands, close: None }
+        Self { connection, queue, pool, commands, blocked_bytes, close: None }
     }
 
     /// Sends a text message to the connection at hand.
@@ -126,7 +130,7 @@ impl<'w> Effects<'w> {
     /// not delivered until [`on_drain`](crate::handler::Handler::on_drain).
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.queue.bytes()
+        self.queue.bytes() + self.blocked_bytes
     }
 
     /// How the handler closed the connection at hand, if it did.
@@ -156,7 +160,7 @@ mod tests {
         block.resize(100_000, 7);
         let address = block.as_ptr();
         let mut message = Message { kind: MessageKind::Binary, payload: Payload::Block(block) };
-        Effects::new(ID, &mut queue, &mut pool, &mut commands).echo(&mut message);
+        Effects::new(ID, &mut queue, 0, &mut pool, &mut commands).echo(&mut message);
         let sent = queue.take().expect("a frame waits");
         let pieces: Vec<&[u8]> = sent.pieces().collect();
         assert_eq!(pieces[0], [0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xa0]);
@@ -168,7 +172,7 @@ mod tests {
     #[test]
     fn replies_share_a_block_and_commands_keep_their_order() {
         let (mut pool, mut queue, mut commands) = (Pool::default(), SendQueue::default(), Vec::new());
-        let mut effects = Effects::new(ID, &mut queue, &mut pool, &mut commands);
+        let mut effects = Effects::new(ID, &mut queue, 0, &mut pool, &mut commands);
         let frame = encoder::shared(MessageKind::Text, b"all");
         effects.send_text("a");
         effects.broadcast(&frame);

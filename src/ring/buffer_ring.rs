@@ -6,7 +6,7 @@
 
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
@@ -18,6 +18,8 @@ use crate::ring::mapping::Mapping;
 const FLAG_INCREMENTAL: u16 = 2;
 /// The only group of buffers on a ring.
 pub(super) const GROUP: u16 = 0;
+
+static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 
 /// How the kernel uses a receive buffer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +45,8 @@ impl BufferMode {
 #[derive(Debug)]
 #[must_use = "a lease that is not given back keeps its buffer from the kernel"]
 pub struct Lease {
+    /// The ring of buffers that it was cut from.
+    pub(super) owner: u32,
     pub(super) buffer: u16,
     pub(super) start: u32,
     pub(super) len: u32,
@@ -60,6 +64,8 @@ struct Buffer {
 
 #[derive(Debug)]
 pub(super) struct BufferRing {
+    /// Told apart from other rings of this process, so that a lease can't be taken to another.
+    id: u32,
     mode: BufferMode,
     entries: Mapping,
     memory: Mapping,
@@ -76,11 +82,12 @@ impl BufferRing {
         let memory = Mapping::new(usize::from(count) * buffer_len as usize)?;
         let flags = if mode == BufferMode::Incremental { FLAG_INCREMENTAL } else { 0 };
         let address = entries.start().as_ptr() as u64;
-        // SAFETY: the mapping has room for `count` entries, is page-aligned, and outlives the ring:
-        // the driver drops the ring before its buffer ring.
+        // SAFETY: the mapping has room for `count` entries, is page-aligned, and stays until the driver
+        // has had the kernel forget this group.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, GROUP, flags) }?;
         let buffers = vec![Buffer::default(); usize::from(count)].into();
-        let mut this = Self { mode, entries, memory, buffer_len, buffers, tail: 0 };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let mut this = Self { id, mode, entries, memory, buffer_len, buffers, tail: 0 };
         for buffer in 0..count {
             this.provide(buffer);
         }
@@ -98,7 +105,7 @@ impl BufferRing {
         state.filled = end.expect("the kernel fills a buffer at most to its end");
         state.leases += 1;
         state.done = self.mode == BufferMode::Once || !more;
-        Lease { buffer, start, len }
+        Lease { owner: self.id, buffer, start, len }
     }
 
     /// Takes back a buffer that a completion without bytes names.
@@ -112,6 +119,7 @@ impl BufferRing {
     pub(super) fn bytes_mut(&mut self, lease: &mut Lease) -> &mut [u8] {
         let start = usize::from(lease.buffer) * self.buffer_len as usize + lease.start as usize;
         let len = lease.len as usize;
+        assert_eq!(lease.owner, self.id, "a lease belongs to one ring");
         assert!(start + len <= self.memory.len(), "a lease lies within the buffers it was cut from");
         // SAFETY: the sum was just checked to lie within the mapping.
         let start = unsafe { self.memory.start().add(start) };
@@ -124,7 +132,8 @@ impl BufferRing {
     }
 
     pub(super) fn give_back(&mut self, lease: Lease) {
-        let Lease { buffer, .. } = lease;
+        let Lease { owner, buffer, .. } = lease;
+        assert_eq!(owner, self.id, "a lease belongs to one ring");
         let state = &mut self.buffers[usize::from(buffer)];
         state.leases -= 1;
         if state.done && state.leases == 0 {

@@ -46,8 +46,6 @@ impl Doorbell {
     pub fn ring(&self, target: &RingHandle) -> io::Result<()> {
         // A panic of another thread can't leave the queues half-written: they are synced per call.
         let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Failures of earlier calls lie here; a worker that is gone can't be woken and need not be.
-        ring.completion().for_each(drop);
         let entry = Operation::Wake { ring: target.raw() }.entry();
         // SAFETY: the operation carries no memory, and its descriptor is open while `target` lives,
         // which the submission below doesn't outlast.
@@ -56,8 +54,14 @@ impl Doorbell {
         loop {
             match ring.submit() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result.map(drop),
+                result => break result.map(drop)?,
             }
+        }
+        // Only failures complete. A worker that has ended can't be woken and need not be.
+        let failures: Vec<i32> = ring.completion().map(|entry| -entry.result()).collect();
+        match failures.into_iter().find(|errno| ![libc::EBADFD, libc::EOWNERDEAD, libc::ECANCELED].contains(errno)) {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Ok(()),
         }
     }
 }

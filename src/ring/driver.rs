@@ -9,10 +9,10 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue};
 
 use crate::buf::{Payload, SEGMENTS_PER_SEND_MAX};
-use crate::ring::buffer_ring::BufferRing;
+use crate::ring::buffer_ring::{BufferRing, GROUP};
 use crate::ring::operation::Operation;
 use crate::ring::token::{Kind, Token};
-use crate::ring::{BufferMode, Completion, Driver, Lease, ReceiveEnd, RingHandle, SendMode};
+use crate::ring::{BufferMode, Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
 use crate::slab::Key;
 
 /// What a driver is made with.
@@ -30,20 +30,22 @@ pub struct Options {
 
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
+/// What one send takes at most (`MAX_RW_COUNT`). The kernel cuts longer ones and calls that success.
+const SEND_LEN_MAX: u32 = 0x7fff_f000;
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
 
 /// An io_uring with direct descriptors, multishot operations and provided buffers.
 pub struct RingDriver {
-    // Fields drop in this order: the ring goes before the memory that it knows.
+    // `drop` ends all operations and has the kernel forget the buffers; then the fields go.
     ring: IoUring,
     buffers: BufferRing,
     listener: OwnedFd,
     /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
     /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
     /// connections are accepted one by one, and the others go on waiting.
-    free_slots: u32,
-    backlog: u32,
+    free_slots: i64,
+    backlog: i64,
     /// Sends of this turn. Those without a completion are done when the submitting call returns.
     sends_now: Vec<InFlight>,
     /// Sends that wait for their sockets.
@@ -112,14 +114,12 @@ impl RingDriver {
         submitter.register_files_sparse(options.connections_max)?;
         submitter.register_iowq_max_workers(&mut KERNEL_THREADS_MAX.clone())?;
         let buffers = BufferRing::new(&ring, options.buffer_mode)?;
-        // Spares a descriptor look-up for each call; where it is refused, nothing else changes.
-        let _ = ring.submitter().register_ring_fd();
         Ok(Self {
             buffers,
             ring,
             listener,
-            free_slots: options.connections_max,
-            backlog: options.backlog,
+            free_slots: options.connections_max.into(),
+            backlog: options.backlog.into(),
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
             shutdowns: HashMap::new(),
@@ -168,10 +168,12 @@ impl RingDriver {
         }
     }
 
-    /// Submits until the kernel has taken every entry; `enter` makes the system call.
+    /// Submits until the kernel has taken every entry; `enter` makes the first system call, which
+    /// may wait.
     fn submit(&mut self, enter: impl Fn(&IoUring) -> io::Result<usize>) -> io::Result<()> {
-        for _ in 0..SUBMIT_TRIES_MAX {
-            match enter(&self.ring).map_err(|error| error.raw_os_error()) {
+        for attempt in 0..SUBMIT_TRIES_MAX {
+            let entered = if attempt == 0 { enter(&self.ring) } else { self.ring.submit() };
+            match entered.map_err(|error| error.raw_os_error()) {
                 // Time is up, or a signal came, after everything was submitted.
                 Ok(_) | Err(Some(libc::ETIME | libc::EINTR)) => {}
                 // The kernel wants completions to be taken first.
@@ -212,6 +214,9 @@ impl RingDriver {
         // is concluded.
         while self.ring.submission().cq_overflow() {
             self.overflows += 1;
+            if self.ring.completion().overflow() > 0 {
+                return Err(io::Error::other("the kernel has dropped completions for want of memory"));
+            }
             self.submit(IoUring::submit)?;
             self.reap();
         }
@@ -315,26 +320,28 @@ impl RingDriver {
         let mut pieces = payload.pieces();
         let first = pieces.next().unwrap_or_default();
         if pieces.next().is_some() {
-            let message = self.message(payload);
+            let (message, len) = self.message(payload);
             let operation = Operation::SendMessage { key, message: &raw const message.header, mode };
-            (operation, Some(message), payload.remaining())
+            (operation, Some(message), len)
         } else {
-            let len = u32::try_from(first.len()).unwrap_or(u32::MAX);
+            let len = u32::try_from(first.len()).map_or(SEND_LEN_MAX, |len| len.min(SEND_LEN_MAX));
             (Operation::Send { key, bytes: first.as_ptr(), len, mode }, None, len as usize)
         }
     }
 
-    /// Points a message at the pieces of a payload that has several.
-    fn message(&mut self, payload: &Payload) -> Box<Message> {
+    /// Points a message at the pieces of a payload that has several; returns their length too.
+    fn message(&mut self, payload: &Payload) -> (Box<Message>, usize) {
         let mut message = self.spare_messages.pop().unwrap_or_else(Message::new);
-        let mut count = 0;
+        let (mut count, mut len) = (0, 0);
         for (piece, target) in payload.pieces().zip(&mut message.pieces) {
-            *target = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
+            let piece_len = piece.len().min(SEND_LEN_MAX as usize - len);
+            *target = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece_len };
             count += 1;
+            len += piece_len;
         }
         message.header.msg_iov = message.pieces.as_mut_ptr();
         message.header.msg_iovlen = count;
-        message
+        (message, len)
     }
 }
 
@@ -356,8 +363,11 @@ impl Driver for RingDriver {
         self.push(Operation::CancelAccept);
     }
 
-    fn receive(&mut self, key: Key) {
-        self.push(Operation::ReceiveMultishot { key });
+    fn receive(&mut self, key: Key, mode: ReceiveMode) {
+        self.push(match mode {
+            ReceiveMode::Series => Operation::ReceiveMultishot { key },
+            ReceiveMode::Once => Operation::ReceiveOnce { key },
+        });
     }
 
     fn cancel_receive(&mut self, key: Key) {
@@ -373,8 +383,9 @@ impl Driver for RingDriver {
         match mode {
             SendMode::Now => self.sends_now.push(in_flight),
             SendMode::Wait => {
-                let earlier = self.sends_waiting.insert(key, in_flight);
-                assert!(earlier.is_none(), "a connection has at most one send under way");
+                // Checked before: replacing a payload would free what the kernel is reading.
+                assert!(!self.sends_waiting.contains_key(&key), "a connection has at most one send under way");
+                self.sends_waiting.insert(key, in_flight);
             }
         }
         self.push(operation);
@@ -425,7 +436,8 @@ impl Driver for RingDriver {
 
 impl Drop for RingDriver {
     fn drop(&mut self) {
-        // Waits until the kernel is through with every operation, so that the memory may go.
+        // Ends every operation. What is left of them then is task work of this thread, which the
+        // call below runs: after it the kernel reads and writes none of our memory.
         let cancelled = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         let nothing_left = matches!(&cancelled, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
         if cancelled.is_err() && !nothing_left {
@@ -439,6 +451,8 @@ impl Drop for RingDriver {
         let no_time = Timespec::new();
         let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&no_time));
         let _ = self.ring.submitter().unregister_files();
+        // Handles keep the kernel's side of the ring alive: it must forget the buffers before they go.
+        let _ = self.ring.submitter().unregister_buf_ring(GROUP);
     }
 }
 

@@ -46,6 +46,15 @@ pub enum SendMode {
     Wait,
 }
 
+/// How much a receive takes before it ends by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReceiveMode {
+    /// Everything that arrives, until it is cancelled: the cheapest way for a peer that keeps pace.
+    Series,
+    /// One buffer at the most: the way for a peer that would take all buffers in one turn.
+    Once,
+}
+
 /// What a worker needs of a kernel: operations in, completions out.
 ///
 /// No operation fails when it is asked for; its completion tells. Operations are submitted, in
@@ -61,7 +70,7 @@ pub trait Driver {
     fn cancel_accept(&mut self);
 
     /// Receives from a connection until [`Completion::ReceiveEnded`].
-    fn receive(&mut self, key: Key);
+    fn receive(&mut self, key: Key, mode: ReceiveMode);
 
     /// Stops receiving. What arrived before is still delivered.
     fn cancel_receive(&mut self, key: Key);
@@ -69,7 +78,7 @@ pub trait Driver {
     /// Sends the rest of `payload`. Gives one [`Completion::Sent`].
     fn send(&mut self, key: Key, payload: Payload, mode: SendMode);
 
-    /// Ends every operation of a connection early; each still gives its last completion.
+    /// Ends receives and sends of a connection early; each still gives its last completion.
     fn cancel(&mut self, key: Key);
 
     /// Sends FIN after what was sent before; receiving goes on. Gives no completion.

@@ -19,6 +19,7 @@ pub(super) enum Operation {
     AcceptOnce { listener: RawFd },
     CancelAccept,
     ReceiveMultishot { key: Key },
+    ReceiveOnce { key: Key },
     CancelReceive { key: Key },
     Send { key: Key, bytes: *const u8, len: u32, mode: SendMode },
     SendMessage { key: Key, message: *const libc::msghdr, mode: SendMode },
@@ -43,6 +44,12 @@ impl Operation {
             Self::ReceiveMultishot { key } => {
                 opcode::RecvMulti::new(Fixed(key.slot), GROUP).build().user_data(Token::new(Kind::Receive, key).pack())
             }
+            // A length of zero stands for what the buffer holds.
+            Self::ReceiveOnce { key } => opcode::Recv::new(Fixed(key.slot), ptr::null_mut(), 0)
+                .buf_group(GROUP)
+                .build()
+                .flags(Flags::BUFFER_SELECT)
+                .user_data(Token::new(Kind::Receive, key).pack()),
             Self::CancelReceive { key } => quiet(cancel_token(Token::new(Kind::Receive, key))),
             Self::Send { key, bytes, len, mode } => {
                 let entry = opcode::Send::new(Fixed(key.slot), bytes, len).flags(message_flags(mode)).build();

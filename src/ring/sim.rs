@@ -16,7 +16,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::buf::Payload;
-use crate::ring::{Completion, Driver, Lease, ReceiveEnd, RingHandle, SendMode};
+use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
 use crate::slab::Key;
 
 use world::Submitted;
@@ -117,8 +117,11 @@ impl SimDriver {
         for (byte, target) in inbound.drain(..len).zip(target) {
             *target = byte;
         }
-        let lease = Lease { buffer, start: 0, len: u32::try_from(len).expect("buffers are small") };
+        let lease = Lease { owner: 0, buffer, start: 0, len: u32::try_from(len).expect("buffers are small") };
         completions.push(Completion::Received { key, lease });
+        if world.sockets[&key.slot].armed_once {
+            return Some(ReceiveEnd::Exhausted);
+        }
         world.random.one_in(20).then(|| {
             world.fault(Fault::SeriesEnded);
             ReceiveEnd::Exhausted
@@ -165,9 +168,10 @@ impl Driver for SimDriver {
         world.accept_cancelled = world.accepting;
     }
 
-    fn receive(&mut self, key: Key) {
+    fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
+        socket.armed_once = mode == ReceiveMode::Once;
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
     }
 

@@ -30,8 +30,13 @@ impl Acceptor {
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_accepted(&mut self, slot: u32) {
+        // Some kernels (before 6.16) may report an accept before the close that freed its slot. The
+        // close's own completion comes too late then and is known by its generation.
+        if let Some(closed) = self.connections.key_of(slot) {
+            self.handle_closed(closed);
+        }
         let key = self.connections.insert(slot, Connection::new());
-        let key = key.expect("the kernel gives a slot out only after its close has completed");
+        let key = key.expect("the slot was free, or has just been freed");
         self.context.counters.accepted += 1;
         self.touch(key);
         if self.stopping
@@ -53,6 +58,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     pub(super) fn handle_closed(&mut self, key: Key) {
         let Some(mut connection) = self.connections.remove(key) else { return };
+        assert!(connection.close_sent, "a slot is freed by our close alone");
         self.deadlines.disarm(key.slot);
         self.context.counters.closed += 1;
         if let Some(active) = connection.active.take() {

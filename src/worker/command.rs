@@ -11,8 +11,7 @@ use crate::worker::connection::Phase;
 use crate::worker::{Mail, Worker};
 
 impl<D: Driver, H: Handler> Worker<D, H> {
-    /// Does what handlers asked for. Closing calls handlers again, each connection's at most once,
-    /// so this ends.
+    /// Does what handlers asked for. None of it calls a handler, so this ends.
     pub(super) fn apply_commands(&mut self) {
         while !self.context.commands.is_empty() {
             let mut commands = mem::take(&mut self.context.commands);

@@ -40,6 +40,18 @@ pub(super) enum Farewell {
     Linger,
 }
 
+/// Why what was received from a connection is not processed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Pause {
+    /// Its queue is over the bound: until it has drained.
+    Queue,
+    /// It has had its share of this turn: until the next.
+    Turn,
+}
+
+/// How many receives in a row must stay within bounds before a greedy peer is trusted again.
+const PROBATION: u8 = 64;
+
 /// What every connection has, idle or not.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -63,8 +75,14 @@ pub(super) struct Connection {
     pub(super) cancelled: bool,
     /// Its close was asked for.
     pub(super) close_sent: bool,
-    /// Its queue is over the bound: nothing is read.
-    pub(super) paused: bool,
+    /// Nothing of it is read.
+    pub(super) pause: Option<Pause>,
+    /// It has sent more than could be processed at once: it gets one receive buffer a time until
+    /// that has gone well for so many receives.
+    pub(super) probation: u8,
+    /// The last turn in which something arrived, and how many frames were processed in it.
+    pub(super) turn: u32,
+    pub(super) turn_frames: u32,
     /// What it needs while it is busy.
     pub(super) active: Option<Box<Active>>,
 }
@@ -105,7 +123,10 @@ impl Connection {
             fin_sent: false,
             cancelled: false,
             close_sent: false,
-            paused: false,
+            pause: None,
+            probation: 0,
+            turn: 0,
+            turn_frames: 0,
             active: None,
         }
     }
@@ -113,7 +134,9 @@ impl Connection {
     /// Takes bytes that arrived. What can't be processed yet is stashed.
     pub(super) fn receive<H: Handler>(&mut self, key: Key, input: &mut [u8], context: &mut Context<H>) {
         let mut active = self.active.take().unwrap_or_else(|| context.take_active());
-        let rest = if self.paused {
+        self.probation = self.probation.saturating_sub(1);
+        self.begin_turn(context.turn);
+        let rest = if self.pause.is_some() {
             input
         } else {
             let mut input = input;
@@ -129,12 +152,15 @@ impl Connection {
         self.active = Some(active);
     }
 
-    /// Goes on with what was stashed, now that the queue has drained.
+    /// Goes on with what was stashed, now that the queue has drained or a new turn has begun.
     pub(super) fn resume<H: Handler>(&mut self, key: Key, context: &mut Context<H>) {
-        self.paused = false;
+        let pause = self.pause.take();
+        self.begin_turn(context.turn);
         // The working state was given back if nothing was left to be done but the send.
         let mut active = self.active.take().unwrap_or_else(|| context.take_active());
-        self.call(key, &mut active, context, H::on_drain);
+        if self.phase == Phase::Open && pause == Some(Pause::Queue) {
+            self.call(key, &mut active, context, H::on_drain);
+        }
         if let Some((mut stash, start)) = active.stash.take() {
             let rest_len = self.receive_frames(key, &mut active, &mut stash[start..], context).len();
             if rest_len > 0 {
@@ -144,15 +170,31 @@ impl Connection {
                 context.pool.give(stash);
             }
         }
-        if self.eof && !self.paused {
+        if self.eof && self.pause.is_none() {
             context.counters.lost += u64::from(matches!(self.phase, Phase::Open | Phase::Closing));
             self.finish(key, &mut active, CloseCause::Lost, Farewell::Close, context);
         }
         self.active = Some(active);
     }
 
-    /// Processes frames until the input ends, the queue is over its bound or the session ends;
-    /// returns what is left of the input.
+    fn begin_turn(&mut self, turn: u32) {
+        if self.turn != turn {
+            self.turn = turn;
+            self.turn_frames = 0;
+        }
+    }
+
+    /// Leaves the rest of what was received for later.
+    fn pause<H: Handler>(&mut self, pause: Pause, active: &mut Active, context: &mut Context<H>) {
+        self.pause = Some(pause);
+        self.probation = PROBATION;
+        // The peer can't be late while it is we who don't read.
+        active.assembly_deadline_ms = None;
+        context.counters.pauses += u64::from(pause == Pause::Queue);
+    }
+
+    /// Processes frames until the input ends, the queue is over its bound, the turn's share is used
+    /// up or the session ends; returns what is left of the input.
     fn receive_frames<'b, H: Handler>(
         &mut self,
         key: Key,
@@ -162,12 +204,15 @@ impl Connection {
     ) -> &'b mut [u8] {
         while matches!(self.phase, Phase::Open | Phase::Closing) {
             if active.pending_bytes() > context.options.send_queue_bytes_max {
-                self.paused = true;
-                // The peer can't be late while it is we who don't read.
-                active.assembly_deadline_ms = None;
-                context.counters.pauses += 1;
+                self.pause(Pause::Queue, active, context);
                 return input;
             }
+            if self.turn_frames >= context.options.frames_per_turn_max && !input.is_empty() {
+                self.pause(Pause::Turn, active, context);
+                context.yielded.push(key);
+                return input;
+            }
+            self.turn_frames += 1;
             match active.session.receive(&mut input, &mut context.pool) {
                 Ok(Some(event)) => self.handle_event(key, active, event, context),
                 Ok(None) => break,
@@ -179,7 +224,7 @@ impl Connection {
         }
         let deadline = context.now_ms + context.options.assembly_timeout_ms;
         active.assembly_deadline_ms =
-            active.session.is_assembling().then(|| active.assembly_deadline_ms.unwrap_or(deadline));
+            (!active.session.is_at_rest()).then(|| active.assembly_deadline_ms.unwrap_or(deadline));
         &mut []
     }
 
@@ -221,7 +266,7 @@ impl Connection {
         context: &mut Context<H>,
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
     ) {
-        if let Some((code, reason)) = context.call(key, &mut active.queue, call)
+        if let Some((code, reason)) = context.call(key, &mut active.queue, active.blocked_bytes, call)
             && self.phase == Phase::Open
         {
             self.start_close(active, code, &reason, CloseCause::Handler(code), context);
@@ -272,12 +317,12 @@ impl Connection {
         }
         self.phase = Phase::Finishing;
         self.farewell = farewell;
-        self.paused = false;
+        self.pause = None;
         active.give_back_input(context);
         if was_open {
             let cause = active.cause.take().unwrap_or(cause);
             let mut nowhere = SendQueue::default();
-            context.call(key, &mut nowhere, |handler, id, effects| handler.on_close(id, cause, effects));
+            context.call(key, &mut nowhere, 0, |handler, id, effects| handler.on_close(id, cause, effects));
             nowhere.clear(&mut context.pool);
         }
     }
@@ -293,7 +338,7 @@ impl Connection {
 
     /// Whether the end of a send is followed by something else than rest.
     pub(super) fn waits_for_send(&self) -> bool {
-        self.paused || self.phase == Phase::Finishing || self.queued_bytes() > 0
+        self.pause == Some(Pause::Queue) || self.phase == Phase::Finishing || self.queued_bytes() > 0
     }
 
     /// How many bytes wait to be sent.

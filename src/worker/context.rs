@@ -18,6 +18,10 @@ pub(super) struct Context<H> {
     pub(super) counters: Counters,
     /// What handlers asked for and the worker has not done yet.
     pub(super) commands: Vec<Command>,
+    /// Connections that have used up this turn's frames and have more to process in the next.
+    pub(super) yielded: Vec<Key>,
+    /// The number of this turn.
+    pub(super) turn: u32,
     /// The time of this turn.
     pub(super) now_ms: u64,
     #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
@@ -33,6 +37,8 @@ impl<H: Handler> Context<H> {
             pool: Pool::default(),
             counters: Counters::default(),
             commands: Vec::new(),
+            yielded: Vec::new(),
+            turn: 0,
             now_ms: 0,
             spare: Vec::new(),
         }
@@ -48,10 +54,11 @@ impl<H: Handler> Context<H> {
         &mut self,
         key: Key,
         queue: &mut SendQueue,
+        blocked_bytes: usize,
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
     ) -> Option<OwnClose> {
         let id = self.id(key);
-        let mut effects = Effects::new(id, queue, &mut self.pool, &mut self.commands);
+        let mut effects = Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands);
         call(&mut self.handler, id, &mut effects);
         effects.into_close()
     }

@@ -112,6 +112,10 @@ impl Handle {
     }
 
     fn wake(&self, worker: usize, peer: &Peer) -> Result<(), PostError> {
-        self.doorbell.ring(&peer.ring).map_err(|source| PostError::Wake { worker, source })
+        self.doorbell.ring(&peer.ring).map_err(|source| {
+            // The next post must try again.
+            peer.mailbox.unring();
+            PostError::Wake { worker, source }
+        })
     }
 }

@@ -97,6 +97,16 @@ impl Mailbox {
         self.rung.swap(false, Ordering::AcqRel);
     }
 
+    /// Takes back that the worker was woken, when waking it has failed.
+    pub(super) fn unring(&self) {
+        self.rung.store(false, Ordering::Release);
+    }
+
+    /// Whether there is something to be looked at, even if the wake for it was lost.
+    pub(super) fn has_news(&self) -> bool {
+        self.rung.load(Ordering::Acquire) || self.is_stopping()
+    }
+
     pub(super) fn take(&self) -> Option<Mail> {
         self.queue.pop()
     }

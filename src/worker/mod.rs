@@ -59,6 +59,8 @@ pub struct Options {
     pub assembly_timeout_ms: u64,
     /// How long a peer may take none of what is sent to it.
     pub stall_timeout_ms: u64,
+    /// Frames of a connection that are processed in one turn before others get theirs.
+    pub frames_per_turn_max: u32,
     /// Bytes that may wait to be sent to a connection before its messages are no longer read.
     pub send_queue_bytes_max: usize,
     /// Limits of a request head.
@@ -75,6 +77,7 @@ impl Default for Options {
             close_timeout_ms: 5_000,
             assembly_timeout_ms: 30_000,
             stall_timeout_ms: 10_000,
+            frames_per_turn_max: 1024,
             send_queue_bytes_max: 256 << 10,
             head: HeadLimits::default(),
             messages: Limits::default(),
@@ -103,6 +106,8 @@ pub struct Worker<D, H> {
     stopping: bool,
     /// The next turn must not wait: something has to follow a send that is done when it returns.
     hurry: bool,
+    /// Connections that found no receive buffer and got nothing in this turn: they ask first.
+    starved: Vec<Key>,
     /// Connections whose state changed in this turn.
     touched: Vec<Key>,
     completions: Vec<Completion>,
@@ -124,6 +129,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             peers,
             stopping: false,
             hurry: false,
+            starved: Vec::new(),
             touched: Vec::new(),
             completions: Vec::new(),
             fired: Vec::new(),
@@ -152,11 +158,17 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let mut completions = mem::take(&mut self.completions);
         self.driver.turn(wait_ms, &mut completions)?;
         self.context.now_ms = self.driver.now_ms();
+        self.context.turn = self.context.turn.wrapping_add(1);
+        self.go_on_with_yielded();
         for completion in completions.drain(..) {
             self.dispatch(completion);
             self.apply_commands();
         }
         self.completions = completions;
+        // A wake that got lost for want of memory in the kernel is made up for here.
+        if self.mailbox.has_news() {
+            self.handle_woken();
+        }
         self.expire();
         self.settle_touched();
         let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
@@ -189,7 +201,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     /// How long the next turn may wait: until a deadline or the end of a pause in accepting.
     fn wait_ms(&mut self) -> Option<u64> {
-        if mem::take(&mut self.hurry) {
+        if mem::take(&mut self.hurry) || !self.context.yielded.is_empty() {
             return Some(0);
         }
         let now_ms = self.context.now_ms;

@@ -1,10 +1,12 @@
 //! Bytes that arrived, and the ends of receiving.
 
+use std::mem;
+
 use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, Lease, ReceiveEnd};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Farewell, Phase};
+use crate::worker::connection::{Farewell, Pause, Phase};
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_received(&mut self, key: Key, mut lease: Lease) {
@@ -20,6 +22,24 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.driver.give_back(lease);
     }
 
+    /// Processes what connections had left over from the last turn, whose share they had used up.
+    pub(super) fn go_on_with_yielded(&mut self) {
+        let mut yielded = mem::take(&mut self.context.yielded);
+        for key in yielded.drain(..) {
+            if let Some(connection) = self.connections.get_mut(key)
+                && connection.pause == Some(Pause::Turn)
+            {
+                connection.resume(key, &mut self.context);
+                self.touch(key);
+                self.apply_commands();
+            }
+        }
+        // Those that go on yielding have put themselves on the list again.
+        if self.context.yielded.is_empty() {
+            self.context.yielded = yielded;
+        }
+    }
+
     pub(super) fn handle_receive_ended(&mut self, key: Key, end: ReceiveEnd) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.receiving = false;
@@ -27,11 +47,18 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         match end {
             // Settling asks again, if there is still something to be received.
             ReceiveEnd::Cancelled | ReceiveEnd::Exhausted => {}
-            ReceiveEnd::NoBuffers => self.context.counters.buffer_shortages += 1,
+            ReceiveEnd::NoBuffers => {
+                self.context.counters.buffer_shortages += 1;
+                if connection.turn != self.context.turn {
+                    self.starved.push(key);
+                }
+            }
             ReceiveEnd::Eof => {
                 connection.eof = true;
                 // What waits for the queue to drain came before the FIN and is answered first.
-                if !connection.paused && matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing) {
+                if connection.pause.is_none()
+                    && matches!(connection.phase, Phase::Upgrading | Phase::Open | Phase::Closing)
+                {
                     self.context.counters.lost += 1;
                     // What was answered before may still reach a peer that only stopped sending.
                     let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active());

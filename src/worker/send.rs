@@ -5,7 +5,7 @@ use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, SendMode};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::Phase;
+use crate::worker::connection::{Pause, Phase};
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_sent(&mut self, key: Key, mut payload: Payload, result: Result<usize, i32>) {
@@ -40,7 +40,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             let cancelled = errno == libc::ECANCELED && connection.phase == Phase::Dying;
             self.context.counters.lost += u64::from(!cancelled && connection.phase != Phase::Dying);
             connection.die(key, CloseCause::Lost, &mut self.context);
-        } else if connection.paused && connection.queued_bytes() <= self.context.options.send_queue_bytes_max / 2 {
+        } else if connection.pause == Some(Pause::Queue)
+            && connection.queued_bytes() <= self.context.options.send_queue_bytes_max / 2
+        {
             connection.resume(key, &mut self.context);
         }
         self.touch(key);

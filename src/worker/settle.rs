@@ -3,7 +3,7 @@
 use std::mem;
 
 use crate::handler::Handler;
-use crate::ring::{Driver, SendMode};
+use crate::ring::{Driver, ReceiveMode, SendMode};
 use crate::slab::Key;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Farewell, Phase};
@@ -19,6 +19,13 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     }
 
     pub(super) fn settle_touched(&mut self) {
+        // Who takes all buffers is among those that find none afterwards, and would be the first to
+        // take them all again.
+        let mut starved = mem::take(&mut self.starved);
+        for key in starved.drain(..) {
+            self.settle(key);
+        }
+        self.starved = starved;
         let mut touched = mem::take(&mut self.touched);
         for key in touched.drain(..) {
             self.settle(key);
@@ -65,11 +72,14 @@ fn settle_end<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) 
 
 /// Receives while something is expected of the peer, be it only its FIN.
 fn settle_receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
-    let wanted = !connection.paused && !connection.eof && connection.phase != Phase::Dying;
+    let wanted = connection.pause.is_none() && !connection.eof && connection.phase != Phase::Dying;
     if wanted && !connection.receiving {
         connection.receiving = true;
-        driver.receive(key);
-    } else if connection.paused && connection.receiving && !mem::replace(&mut connection.receive_cancelled, true) {
+        driver.receive(key, if connection.probation > 0 { ReceiveMode::Once } else { ReceiveMode::Series });
+    } else if connection.pause.is_some()
+        && connection.receiving
+        && !mem::replace(&mut connection.receive_cancelled, true)
+    {
         driver.cancel_receive(key);
     }
 }

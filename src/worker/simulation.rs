@@ -74,6 +74,7 @@ fn options(random: &mut Random) -> Options {
         close_timeout_ms: 5_000,
         assembly_timeout_ms: 30_000,
         stall_timeout_ms: 10_000,
+        frames_per_turn_max: 1 + u32::try_from(random.piece(20)).expect("small"),
         send_queue_bytes_max: random.piece(40_000),
         messages: Limits { message_bytes_max: script::MESSAGE_BYTES_MAX, ..Limits::default() },
         ..Options::default()

@@ -22,6 +22,8 @@ pub(super) struct Socket {
     /// How much may be on its way to the peer.
     pub(super) room: usize,
     pub(super) armed: bool,
+    /// The armed receive ends with the first bytes.
+    pub(super) armed_once: bool,
     pub(super) armed_cancelled: bool,
     pub(super) waiting: Option<Payload>,
     pub(super) waiting_cancelled: bool,
@@ -314,6 +316,7 @@ impl Socket {
             inbound_fin: false,
             room,
             armed: false,
+            armed_once: false,
             armed_cancelled: false,
             waiting: None,
             waiting_cancelled: false,
