@@ -141,6 +141,8 @@ impl Error {
 /// # server.join()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A server that is dropped is told to stop, as by [`Server::stop`], and not waited for.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -148,8 +150,23 @@ pub struct Server {
     cpus: Vec<usize>,
     connections_max: u32,
     handle: Handle,
+    stopper: Stopper,
+    /// Taken by `join`.
+    threads: Option<Threads>,
+}
+
+#[derive(Debug)]
+struct Threads {
     control: Control,
     workers: Vec<JoinHandle<io::Result<Counters>>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.threads.is_some() {
+            self.stop();
+        }
+    }
 }
 
 impl Server {
@@ -194,8 +211,10 @@ impl Server {
         let handle = Handle::new(peers.clone(), doorbell);
         let control = Control::start(handle.clone(), options.signals)
             .map_err(|source| Error::System { what: "start the control thread", source })?;
+        let stopper = control.stopper();
         let workers = starting.into_iter().map(|worker| worker.go(peers.clone(), handle.clone())).collect();
-        Ok(Self { address, features, cpus, connections_max, handle, control, workers })
+        let threads = Some(Threads { control, workers });
+        Ok(Self { address, features, cpus, connections_max, handle, stopper, threads })
     }
 
     /// The address that it listens on.
@@ -231,12 +250,12 @@ impl Server {
     /// A way to stop the server from any thread.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        self.control.stopper()
+        self.stopper.clone()
     }
 
     /// Closes all connections with 1001, then ends the workers. [`Server::join`] waits for that.
     pub fn stop(&self) {
-        self.stopper().stop();
+        self.stopper.stop();
     }
 
     /// Waits until the server was stopped and returns what each worker has counted.
@@ -244,10 +263,11 @@ impl Server {
     /// # Errors
     ///
     /// If a ring failed or a thread has panicked.
-    pub fn join(self) -> Result<Vec<Counters>, Error> {
+    pub fn join(mut self) -> Result<Vec<Counters>, Error> {
+        let Some(Threads { control, workers }) = self.threads.take() else { return Ok(Vec::new()) };
         let mut counters = Vec::new();
         let mut failure = None;
-        for worker in self.workers {
+        for worker in workers {
             let thread = worker.thread().name().unwrap_or_default().to_owned();
             match worker.join() {
                 Ok(Ok(worker)) => counters.push(worker),
@@ -259,7 +279,7 @@ impl Server {
                 }
             }
         }
-        if self.control.join().is_err() {
+        if control.join().is_err() {
             failure.get_or_insert(Error::Panic { thread: "ringsock-control".into() });
         }
         failure.map_or(Ok(counters), Err)

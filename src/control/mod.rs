@@ -7,12 +7,9 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::{io, thread};
 
-use tokio::sync::mpsc as orders;
+use tokio::sync::watch;
 
 use crate::worker::Handle;
-
-/// Orders that may wait; more would be the same ones again.
-const ORDERS_MAX: usize = 8;
 
 /// Who stops the server on SIGINT and SIGTERM.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -24,9 +21,10 @@ pub enum Signals {
     Handled,
 }
 
-/// What the control thread may be told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What the control thread may be told. A later one includes those before it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Order {
+    Run,
     Stop,
     Abort,
     /// The workers have ended: so shall this thread.
@@ -36,24 +34,27 @@ enum Order {
 /// The control thread of a server.
 #[derive(Debug)]
 pub struct Control {
-    orders: orders::Sender<Order>,
+    stopper: Stopper,
     thread: JoinHandle<()>,
 }
 
 /// Gives orders to a control thread; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Stopper(orders::Sender<Order>);
+pub struct Stopper(watch::Sender<Order>);
 
 impl Stopper {
     /// Closes all connections with 1001, then ends the server.
     pub fn stop(&self) {
-        // A full queue holds the same order already; a closed one means that the server has ended.
-        let _ = self.0.try_send(Order::Stop);
+        self.order(Order::Stop);
     }
 
     /// Ends the server at once.
     pub fn abort(&self) {
-        let _ = self.0.try_send(Order::Abort);
+        self.order(Order::Abort);
+    }
+
+    fn order(&self, order: Order) {
+        self.0.send_modify(|given| *given = order.max(*given));
     }
 }
 
@@ -64,7 +65,7 @@ impl Control {
     ///
     /// If the thread, its runtime or its signal handlers can't be had.
     pub fn start(handle: Handle, signals: Signals) -> io::Result<Self> {
-        let (orders, inbox) = orders::channel(ORDERS_MAX);
+        let (orders, inbox) = watch::channel(Order::Run);
         let (ready, is_ready) = mpsc::channel();
         let thread = thread::Builder::new().name("ringsock-control".into()).spawn(move || {
             tokio_uring::start(async move {
@@ -81,7 +82,7 @@ impl Control {
             });
         })?;
         match is_ready.recv() {
-            Ok(Ok(())) => Ok(Self { orders, thread }),
+            Ok(Ok(())) => Ok(Self { stopper: Stopper(orders), thread }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::Error::other("the runtime of the control thread did not start")),
         }
@@ -90,7 +91,7 @@ impl Control {
     /// A way to stop the server from any thread.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.orders.clone())
+        self.stopper.clone()
     }
 
     /// Ends the thread, after the workers have ended.
@@ -99,22 +100,30 @@ impl Control {
     ///
     /// If the thread has panicked.
     pub fn join(self) -> thread::Result<()> {
-        // Fails only if the thread has ended already.
-        let _ = self.orders.blocking_send(Order::End);
+        self.stopper.order(Order::End);
         self.thread.join()
     }
 }
 
-async fn run(handle: &Handle, mut inbox: orders::Receiver<Order>, mut signals: signal::Signals) {
-    let mut stopping = false;
+async fn run(handle: &Handle, mut inbox: watch::Receiver<Order>, mut signals: signal::Signals) {
+    let mut given = Order::Run;
     loop {
         let order = tokio::select! {
-            order = inbox.recv() => order.unwrap_or(Order::End),
-            () = signals.next() => if stopping { Order::Abort } else { Order::Stop },
+            changed = inbox.changed() => match changed {
+                Ok(()) => *inbox.borrow_and_update(),
+                // Nobody is left to give orders, but the workers go on, and signals may still come.
+                Err(_) if given < Order::End => {
+                    signals.next().await;
+                    if given == Order::Run { Order::Stop } else { Order::Abort }
+                }
+                Err(_) => Order::End,
+            },
+            () = signals.next() => if given == Order::Run { Order::Stop } else { Order::Abort },
         };
-        let told = match order {
+        given = order.max(given);
+        let told = match given {
+            Order::Run => Ok(()),
             Order::Stop => {
-                stopping = true;
                 tracing::info!("stopping: connections are closed with 1001; once more ends at once");
                 handle.stop()
             }

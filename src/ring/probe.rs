@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 
-use crate::buf::{Payload, Pool};
+use crate::buf::{Payload, Pool, SendQueue};
 use crate::ring::{
     BufferMode, Completion, Doorbell, Driver, Lease, Options, ReceiveEnd, ReceiveMode, RingDriver, SendMode, StartError,
 };
@@ -12,8 +12,10 @@ use crate::slab::Key;
 use crate::sys::listener;
 use crate::sys::machine::Machine;
 
+/// More than a loopback socket takes while its peer doesn't read.
+const FILL_LEN: usize = 8 << 20;
 /// How long a step may take; it takes microseconds.
-const STEP_MS_MAX: u64 = 2_000;
+const STEP_MS_MAX: u64 = 5_000;
 const OPTIONS: Options = Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental, backlog: 1 };
 
 /// What works on this machine.
@@ -93,7 +95,7 @@ impl Trial {
 
     fn converse(&mut self, address: SocketAddr, text: &[u8]) -> io::Result<()> {
         self.step = "accept";
-        let mut client = TcpStream::connect(address)?;
+        let mut client = listener::connect_with_small_buffer(address)?;
         client.set_read_timeout(Some(std::time::Duration::from_millis(STEP_MS_MAX)))?;
         let slot = self.until(|completion| match completion {
             Completion::Accepted { slot } => Some(slot),
@@ -123,6 +125,8 @@ impl Trial {
             return Err(io::Error::other(format!("sent {sent:?}, the peer got {echo:?}")));
         }
 
+        self.fill(key, &mut client)?;
+
         self.step = "shut down and close";
         self.driver.shutdown(key);
         self.driver.turn(Some(0), &mut self.completions)?;
@@ -135,6 +139,62 @@ impl Trial {
         })?;
         self.driver.close(key);
         self.until(|completion| matches!(completion, Completion::Closed { .. }).then_some(()))
+    }
+
+    /// Sends more than a socket takes. That the part which did not fit is reported, although
+    /// successes are not, is what keeps memory that the kernel still reads from being reused.
+    fn fill(&mut self, key: Key, client: &mut TcpStream) -> io::Result<()> {
+        self.step = "send more than fits";
+        let (mut pool, mut queue) = (Pool::default(), SendQueue::default());
+        for byte in [1, 2] {
+            let mut block = pool.take(FILL_LEN / 2);
+            block.resize(FILL_LEN / 2, byte);
+            queue.push_block(&mut pool, block);
+        }
+        let payload = queue.take().ok_or_else(|| io::Error::other("two blocks were queued"))?;
+        self.driver.send(key, payload, SendMode::Now);
+        let (mut payload, result) = self.sent()?;
+        let Some(taken) = result.ok().filter(|count| (1..FILL_LEN).contains(count)) else {
+            return Err(io::Error::other(format!("{FILL_LEN} bytes at once gave {result:?}")));
+        };
+        payload.advance(taken);
+
+        self.step = "wait for room to send";
+        self.driver.send(key, payload, SendMode::Wait);
+        discard(client, taken)?;
+        let (mut payload, result) = self.sent()?;
+        let count = result.map_err(io::Error::from_raw_os_error)?;
+        payload.advance(count);
+
+        self.step = "cancel";
+        self.driver.send(key, payload, SendMode::Wait);
+        self.driver.cancel(key);
+        let (mut last, mut ended) = (None, false);
+        self.until(|completion| {
+            match completion {
+                Completion::Sent { result, .. } => last = Some(result),
+                Completion::ReceiveEnded { end: ReceiveEnd::Cancelled, .. } => ended = true,
+                _ => {}
+            }
+            (last.is_some() && ended).then_some(())
+        })?;
+        discard(client, count + last.and_then(Result::ok).unwrap_or(0))?;
+
+        self.step = "cancel a receive";
+        self.driver.receive(key, ReceiveMode::Once);
+        self.driver.cancel_receive(key);
+        self.until(|completion| {
+            matches!(completion, Completion::ReceiveEnded { end: ReceiveEnd::Cancelled, .. }).then_some(())
+        })?;
+        self.driver.receive(key, ReceiveMode::Series);
+        Ok(())
+    }
+
+    fn sent(&mut self) -> io::Result<(Payload, Result<usize, i32>)> {
+        self.until(|completion| match completion {
+            Completion::Sent { payload, result, .. } => Some((payload, result)),
+            _ => None,
+        })
     }
 
     fn expect_bytes(&mut self, expect: &[u8]) -> io::Result<()> {
@@ -151,7 +211,7 @@ impl Trial {
     }
 
     /// Turns the driver until `wanted` picks a completion; others on the way are dropped.
-    fn until<T>(&mut self, wanted: impl Fn(Completion) -> Option<T>) -> io::Result<T> {
+    fn until<T>(&mut self, mut wanted: impl FnMut(Completion) -> Option<T>) -> io::Result<T> {
         let start = self.driver.now_ms();
         loop {
             while !self.completions.is_empty() {
@@ -165,6 +225,10 @@ impl Trial {
             self.driver.turn(Some(50), &mut self.completions)?;
         }
     }
+}
+
+fn discard(client: &mut TcpStream, count: usize) -> io::Result<()> {
+    io::copy(&mut client.take(count as u64), &mut io::sink()).map(drop)
 }
 
 #[cfg(test)]

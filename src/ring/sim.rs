@@ -58,6 +58,8 @@ impl SimDriver {
     fn deliver(&mut self, completions: &mut Vec<Completion>) {
         let world = self.world.clone();
         let mut world = world.borrow_mut();
+        let late = std::mem::take(&mut world.late_closes);
+        completions.extend(late.into_iter().map(|key| Completion::Closed { key }));
         world.step_accept(completions);
         let mut slots: Vec<u32> = world.sockets.keys().copied().collect();
         while !slots.is_empty() {

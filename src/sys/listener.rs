@@ -2,7 +2,7 @@
 //! connections over the workers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -41,6 +41,18 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
+}
+
+/// Connects to `address` by a socket that takes little before its owner reads.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn connect_with_small_buffer(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_recv_buffer_size(4096)?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 /// The address that a listening socket has, with the port that the kernel chose for port 0.

@@ -18,10 +18,11 @@ pub(crate) enum Fault {
     TableFull,
     Delay,
     Reordering,
+    LateClose,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::OneByteReceive,
         Self::ShortReceive,
         Self::NoBuffers,
@@ -37,5 +38,6 @@ impl Fault {
         Self::TableFull,
         Self::Delay,
         Self::Reordering,
+        Self::LateClose,
     ];
 }

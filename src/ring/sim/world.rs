@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(super) calling: VecDeque<usize>,
     pub(super) accepting: bool,
     pub(super) accept_cancelled: bool,
+    /// Closes whose slots were accepted into before they were reported.
+    pub(super) late_closes: Vec<Key>,
     pub(super) submitted: VecDeque<Submitted>,
 }
 
@@ -72,6 +74,7 @@ impl World {
             calling: VecDeque::new(),
             accepting: false,
             accept_cancelled: false,
+            late_closes: Vec::new(),
             submitted: VecDeque::new(),
         }
     }
@@ -263,7 +266,10 @@ impl World {
                 || socket.waiting.is_some()
                     && (reset || socket.waiting_cancelled || self.peers[socket.peer].in_flight.len() < socket.room)
         };
-        !self.peers.iter().any(peer_acts) && !self.sockets.values().any(socket_acts) && !self.accept_cancelled
+        !self.peers.iter().any(peer_acts)
+            && !self.sockets.values().any(socket_acts)
+            && !self.accept_cancelled
+            && self.late_closes.is_empty()
     }
 
     pub(super) fn step_accept(&mut self, completions: &mut Vec<Completion>) {
@@ -277,7 +283,8 @@ impl World {
             return;
         }
         let Some(peer) = self.calling.pop_front() else { return };
-        let slot = (0..self.table_len).find(|slot| !self.sockets.contains_key(slot));
+        let early = self.random.one_in(2);
+        let slot = (0..self.table_len).find(|slot| self.sockets.get(slot).is_none_or(|socket| early && socket.closing));
         match slot {
             _ if self.random.one_in(20) => {
                 self.calling.push_front(peer);
@@ -291,7 +298,10 @@ impl World {
             Some(slot) => {
                 self.peers[peer].state = PeerState::Connected;
                 let room = self.random.piece(60_000).max(ROOM_MIN);
-                self.sockets.insert(slot, Socket::new(peer, room));
+                if let Some(Socket { key: Some(key), .. }) = self.sockets.insert(slot, Socket::new(peer, room)) {
+                    self.late_closes.push(key);
+                    self.fault(Fault::LateClose);
+                }
                 completions.push(Completion::Accepted { slot });
                 if self.random.one_in(20) {
                     self.end_accept(None, Fault::AcceptEnded, completions);
