@@ -344,7 +344,8 @@ fn h10_h12_bodies_are_refused() {
     let mut chunked = upgrade_with("", &["Transfer-Encoding: chunked"]);
     chunked.extend_from_slice(b"fffffffffffffffff\r\nsmuggled\r\n0\r\n\r\n");
     rows.push((chunked, 400));
-    rows.push((head("GET / HTTP/1.1", &["Host: a", "Content-Length: 5"]), 400));
+    rows.push((head("GET / HTTP/1.1", &["Host: a", "Content-Length: 5"]), 413));
+    rows.push((head("GET / HTTP/1.1", &["Host: a", "Content-Length: 05"]), 400));
     check_all_refused(rows);
 }
 

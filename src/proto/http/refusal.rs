@@ -114,6 +114,8 @@ refusals! {
     TransferEncoding 400 "transfer_encoding" "The request must not have a Transfer-Encoding."
     /// A Content-Length other than one single `0`: a handshake has no body.
     ContentLength 400 "content_length" "The request must not have a body: leave Content-Length out."
+    /// A body announced by a request for a page.
+    ContentTooLarge 413 "content_too_large" "The request must not have a body: leave Content-Length out."
 
     // The upgrade (RFC 6455 section 4.2.1).
     /// An Upgrade header without the token `websocket`.
@@ -202,6 +204,6 @@ mod tests {
         let mut statuses: Vec<u16> = Refusal::ALL.iter().map(|refusal| refusal.status()).collect();
         statuses.sort_unstable();
         statuses.dedup();
-        assert_eq!(statuses, [400, 403, 404, 405, 408, 414, 426, 431, 503, 505]);
+        assert_eq!(statuses, [400, 403, 404, 405, 408, 413, 414, 426, 431, 503, 505]);
     }
 }

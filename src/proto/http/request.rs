@@ -188,6 +188,12 @@ fn check_no_body(fields: &Fields<'_>) -> Result<(), Refusal> {
     }
     match fields.single("content-length", Refusal::ContentLength)? {
         None | Some(b"0") => Ok(()),
+        // A length that is well-formed is no attack, just more than a page's request may carry.
+        Some([b'1'..=b'9', digits @ ..])
+            if digits.iter().all(u8::is_ascii_digit) && fields.first("upgrade").is_none() =>
+        {
+            Err(Refusal::ContentTooLarge)
+        }
         Some(_) => Err(Refusal::ContentLength),
     }
 }

@@ -90,6 +90,7 @@ const fn status_line(status: u16) -> &'static [u8] {
         404 => b"HTTP/1.1 404 Not Found\r\n",
         405 => b"HTTP/1.1 405 Method Not Allowed\r\n",
         408 => b"HTTP/1.1 408 Request Timeout\r\n",
+        413 => b"HTTP/1.1 413 Content Too Large\r\n",
         414 => b"HTTP/1.1 414 URI Too Long\r\n",
         426 => b"HTTP/1.1 426 Upgrade Required\r\n",
         431 => b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
