@@ -190,6 +190,7 @@ impl Server {
             entries: RING_ENTRIES,
             connections_max: table_len,
             buffer_mode: features.buffer_mode,
+            series_bytes_max: features.series_bytes_max,
             backlog: u32::from(listener::BACKLOG),
         };
         let mut worker_options = options.worker;

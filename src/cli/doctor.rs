@@ -26,6 +26,10 @@ pub(super) fn run() -> ExitCode {
                 None => println!("incremental buffers        work (Linux 6.12)"),
                 Some(cause) => println!("incremental buffers        not used, smaller ones are: {cause}"),
             }
+            match features.series_bytes_max {
+                0 => println!("bounded series             not available: Linux 6.17 or newer has them"),
+                _ => println!("bounded series             work (Linux 6.17)"),
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

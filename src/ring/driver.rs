@@ -24,6 +24,8 @@ pub struct Options {
     pub connections_max: u32,
     /// How receive buffers are used.
     pub buffer_mode: BufferMode,
+    /// How many bytes a series of receives takes before it ends; zero is no limit (before Linux 6.17).
+    pub series_bytes_max: u32,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
 }
@@ -41,6 +43,7 @@ pub struct RingDriver {
     ring: IoUring,
     buffers: BufferRing,
     listener: OwnedFd,
+    series_bytes_max: u32,
     /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
     /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
     /// connections are accepted one by one, and the others go on waiting.
@@ -118,6 +121,7 @@ impl RingDriver {
             buffers,
             ring,
             listener,
+            series_bytes_max: options.series_bytes_max,
             free_slots: options.connections_max.into(),
             backlog: options.backlog.into(),
             sends_now: Vec::new(),
@@ -365,7 +369,7 @@ impl Driver for RingDriver {
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         self.push(match mode {
-            ReceiveMode::Series => Operation::ReceiveMultishot { key },
+            ReceiveMode::Series => Operation::ReceiveMultishot { key, bytes_max: self.series_bytes_max },
             ReceiveMode::Once => Operation::ReceiveOnce { key },
         });
     }

@@ -12,13 +12,16 @@ use crate::ring::buffer_ring::GROUP;
 use crate::ring::token::{Kind, Token};
 use crate::slab::Key;
 
+/// Where `optlen` stands in an `io_uring_sqe`, in words of four bytes.
+const OPTLEN_WORD: usize = 11;
+
 /// An operation without memory of its own, or with pointers that the driver keeps valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
     AcceptMultishot { listener: RawFd },
     AcceptOnce { listener: RawFd },
     CancelAccept,
-    ReceiveMultishot { key: Key },
+    ReceiveMultishot { key: Key, bytes_max: u32 },
     ReceiveOnce { key: Key },
     CancelReceive { key: Key },
     Send { key: Key, bytes: *const u8, len: u32, mode: SendMode },
@@ -41,8 +44,9 @@ impl Operation {
                 .build()
                 .user_data(Token::of_ring(Kind::Accept).pack()),
             Self::CancelAccept => quiet(cancel_token(Token::of_ring(Kind::Accept))),
-            Self::ReceiveMultishot { key } => {
-                opcode::RecvMulti::new(Fixed(key.slot), GROUP).build().user_data(Token::new(Kind::Receive, key).pack())
+            Self::ReceiveMultishot { key, bytes_max } => {
+                let entry = opcode::RecvMulti::new(Fixed(key.slot), GROUP).build();
+                with_total_len(entry, bytes_max).user_data(Token::new(Kind::Receive, key).pack())
             }
             // A length of zero stands for what the buffer holds.
             Self::ReceiveOnce { key } => opcode::Recv::new(Fixed(key.slot), ptr::null_mut(), 0)
@@ -76,6 +80,20 @@ impl Operation {
             }
         }
     }
+}
+
+/// Sets the field `optlen`, for which the crate has no method: how many bytes a series of receives
+/// takes in all (Linux 6.17). Zero, which older kernels insist on, is no limit.
+fn with_total_len(mut entry: Entry, bytes_max: u32) -> Entry {
+    const { assert!(size_of::<Entry>() == 64 && align_of::<Entry>() >= align_of::<u32>()) };
+    let words = ptr::from_mut(&mut entry).cast::<u32>();
+    // SAFETY: an entry is the 64 bytes of the kernel's `io_uring_sqe`, as just asserted, so the
+    // word at byte 44 lies within it.
+    let optlen = unsafe { words.add(OPTLEN_WORD) };
+    // SAFETY: the word is valid and aligned, `entry` is ours alone, and every bit pattern is a value
+    // of the plain integers that an entry consists of.
+    unsafe { optlen.write(bytes_max) };
+    entry
 }
 
 fn cancel_token(token: Token) -> Entry {

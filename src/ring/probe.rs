@@ -1,7 +1,7 @@
 //! The self-test at start: what the kernel claims is tried before anything relies on it.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 
 use crate::buf::{Payload, Pool, SendQueue};
@@ -16,7 +16,11 @@ use crate::sys::machine::Machine;
 const FILL_LEN: usize = 8 << 20;
 /// How long a step may take; it takes microseconds.
 const STEP_MS_MAX: u64 = 5_000;
-const OPTIONS: Options = Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental, backlog: 1 };
+const OPTIONS: Options =
+    Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental, series_bytes_max: 0, backlog: 1 };
+/// How many bytes of a connection are received at once: enough for a turn, and as much as a peer that
+/// never reads can have lying with us beside its queue.
+const SERIES_BYTES_MAX: u32 = 256 << 10;
 
 /// What works on this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +31,9 @@ pub struct Features {
     pub buffer_mode: BufferMode,
     /// Why they are not used, if they are not.
     pub fallback: Option<String>,
+    /// How many bytes a series of receives takes before it ends, zero where the kernel has no such
+    /// limit (before Linux 6.17).
+    pub series_bytes_max: u32,
 }
 
 /// Tries every operation of the driver on loopback: accept, receive, send, wake, shutdown, close.
@@ -58,7 +65,9 @@ fn try_modes(machine: Machine) -> Result<Features, StartError> {
             (BufferMode::Once, Some(error.to_string()))
         }
     };
-    Ok(Features { machine, buffer_mode, fallback })
+    let limited = limits_series(Options { buffer_mode, ..OPTIONS }).unwrap_or(false);
+    let series_bytes_max = if limited { SERIES_BYTES_MAX } else { 0 };
+    Ok(Features { machine, buffer_mode, fallback, series_bytes_max })
 }
 
 fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
@@ -68,6 +77,37 @@ fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
     let driver = RingDriver::new(listener, options).map_err(|error| StartError::explain(&error, machine))?;
     let mut trial = Trial { driver, completions: Vec::new(), step: "accept" };
     trial.run(address).map_err(|error| failed(machine, trial.step)(&error))
+}
+
+/// Whether a series of receives ends after as many bytes as it was given. Older kernels refuse the
+/// field that says how many.
+fn limits_series(options: Options) -> io::Result<bool> {
+    const SENT: usize = 64;
+    const LIMIT: u32 = 16;
+    let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let address = listener::local_address(&listener)?;
+    let driver = RingDriver::new(listener, Options { series_bytes_max: LIMIT, ..options })?;
+    let mut trial = Trial { driver, completions: Vec::new(), step: "limit a receive" };
+    trial.driver.accept();
+    let mut client = TcpStream::connect(address)?;
+    client.write_all(&[1; SENT])?;
+    // A series without a limit ends with the connection.
+    client.shutdown(Shutdown::Write)?;
+    let key = trial.accepted()?;
+    trial.driver.receive(key, ReceiveMode::Series);
+    let mut leases = Vec::new();
+    let end = trial.until(|completion| match completion {
+        Completion::Received { lease, .. } => {
+            leases.push(lease);
+            None
+        }
+        Completion::ReceiveEnded { end, .. } => Some(end),
+        _ => None,
+    })?;
+    for lease in leases {
+        trial.driver.give_back(lease);
+    }
+    Ok(end == ReceiveEnd::Exhausted)
 }
 
 fn failed(machine: &Machine, step: &'static str) -> impl Fn(&io::Error) -> StartError {
@@ -97,11 +137,7 @@ impl Trial {
         self.step = "accept";
         let mut client = listener::connect_with_small_buffer(address)?;
         client.set_read_timeout(Some(std::time::Duration::from_millis(STEP_MS_MAX)))?;
-        let slot = self.until(|completion| match completion {
-            Completion::Accepted { slot } => Some(slot),
-            _ => None,
-        })?;
-        let key = Key { slot, generation: 0 };
+        let key = self.accepted()?;
 
         self.step = "receive";
         self.driver.receive(key, ReceiveMode::Series);
@@ -188,6 +224,13 @@ impl Trial {
         })?;
         self.driver.receive(key, ReceiveMode::Series);
         Ok(())
+    }
+
+    fn accepted(&mut self) -> io::Result<Key> {
+        self.until(|completion| match completion {
+            Completion::Accepted { slot } => Some(Key { slot, generation: 0 }),
+            _ => None,
+        })
     }
 
     fn sent(&mut self) -> io::Result<(Payload, Result<usize, i32>)> {
