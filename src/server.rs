@@ -57,7 +57,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A worker or the control thread has panicked: a bug.
-    #[error("the thread '{thread}' has panicked; this is a bug")]
+    #[error("the thread '{thread}' has panicked: a bug, in the handler or in ringsock")]
     Panic {
         /// The thread's name.
         thread: String,
@@ -116,7 +116,7 @@ impl Error {
 /// impl Handler for Chat {
 ///     fn on_message(&mut self, from: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
 ///         if let Some(text) = message.text() {
-///             let line = format!("{}: {text}", from.key.slot);
+///             let line = format!("{}-{}: {text}", from.worker, from.key.slot);
 ///             effects.broadcast(&encoder::shared(MessageKind::Text, line.as_bytes()));
 ///         }
 ///     }
@@ -194,7 +194,7 @@ impl Server {
             backlog: u32::from(listener::BACKLOG),
         };
         let mut worker_options = options.worker;
-        worker_options.connections_max = connections_max;
+        worker_options.connections_max = worker_options.connections_max.min(connections_max);
         let mut starting = Vec::new();
         for (index, (listener, &cpu)) in (0..).zip(listeners.into_iter().zip(&cpus)) {
             let make_handler = make_handler.clone();

@@ -97,7 +97,10 @@ impl<'w> Effects<'w> {
         }
     }
 
-    /// Sends a message to one connection of this server. If the receiver's queue is over its
+    /// Sends a message to one connection of this server. It is applied when the handler has returned,
+    /// so what is sent to the connection at hand by [`Effects::send_text`] meanwhile comes first. A
+    /// connection on another worker is reached through a bounded mailbox; what finds it full is
+    /// dropped and counted in `mail_dropped` of the counters. If the receiver's queue is over its
     /// bound, it is closed as a slow consumer; if it is gone, nothing happens.
     ///
     /// The frame is made once for any number of receivers, by [`encoder::shared`].
@@ -106,7 +109,7 @@ impl<'w> Effects<'w> {
     }
 
     /// Sends a message to every open connection of this server, on all its workers, the one at hand
-    /// included. Receivers whose queue is over its bound are closed as slow consumers.
+    /// included, with the bounds and in the order of [`Effects::send_to`]. Receivers whose queue is over its bound are closed as slow consumers.
     pub fn broadcast(&mut self, frame: &SharedFrame) {
         self.commands.push(Command::Broadcast { frame: frame.clone() });
     }

@@ -30,7 +30,7 @@ pub struct ConnectionId {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Accept {
     /// The subprotocol to name in the response, from the server's own list: see
-    /// [`Upgrade::choose_subprotocol`].
+    /// [`Upgrade::choose_subprotocol`]. One that the client did not offer is left out.
     pub subprotocol: Option<&'static str>,
 }
 
@@ -44,6 +44,8 @@ pub struct Page {
 }
 
 /// The application: one value for each worker, called for the connections of that worker.
+///
+/// A handler that blocks holds up its whole worker; one that panics ends the server.
 ///
 /// The calls for a connection come in this order: `on_upgrade`, `on_open`, then any number of
 /// `on_message` and `on_drain`, and `on_close` exactly once if `on_open` was called.

@@ -105,6 +105,8 @@ pub(super) struct Active {
     pub(super) blocked_bytes: usize,
     /// When something of the blocked send must have gone out.
     pub(super) stall_deadline_ms: Option<u64>,
+    /// When it began to close: what waits may then be sent as long as it goes on, within bounds.
+    pub(super) closing_since_ms: Option<u64>,
     /// Why it is closing.
     pub(super) cause: Option<CloseCause>,
 }
@@ -368,6 +370,7 @@ impl Active {
             assembly_deadline_ms: None,
             blocked_bytes: 0,
             stall_deadline_ms: None,
+            closing_since_ms: None,
             cause: None,
         }
     }

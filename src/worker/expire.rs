@@ -9,6 +9,9 @@ use crate::slab::Key;
 use crate::worker::Worker;
 use crate::worker::connection::Phase;
 
+/// How many close timeouts the sending of what waits may take in all.
+const PROLONGED_TIMES_MAX: u64 = 12;
+
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Sets the deadline that the state of a connection calls for.
     ///
@@ -25,6 +28,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         match phase {
             Phase::Upgrading if entered => self.deadlines.arm(key.slot, now_ms + options.handshake_timeout_ms),
             Phase::Closing | Phase::Finishing if entered => {
+                if let Some(active) = &mut connection.active {
+                    active.closing_since_ms.get_or_insert(now_ms);
+                }
                 self.deadlines.arm(key.slot, now_ms + options.close_timeout_ms);
             }
             Phase::Open => {
@@ -41,6 +47,17 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Phase::Dying if entered => self.deadlines.disarm(key.slot),
             _ => {}
         }
+    }
+
+    /// Moves the deadline of a connection that closes, since it has just taken some of what waits for
+    /// it: a slow peer gets all of its answers, one that takes a byte now and then does not.
+    pub(super) fn prolong_closing(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(active) = connection.active.as_ref().filter(|_| connection.phase != Phase::Dying) else { return };
+        let Some(since_ms) = active.closing_since_ms else { return };
+        let timeout_ms = self.context.options.close_timeout_ms;
+        let latest_ms = since_ms + timeout_ms * PROLONGED_TIMES_MAX;
+        self.deadlines.arm(key.slot, (self.context.now_ms + timeout_ms).min(latest_ms));
     }
 
     /// Acts on the deadlines that have passed.

@@ -53,7 +53,8 @@ pub struct Options {
     pub connections_max: u32,
     /// From accept to the end of the upgrade request, however the bytes come.
     pub handshake_timeout_ms: u64,
-    /// From our Close, or the last byte of a refusal, to the end of the connection.
+    /// From our Close or refusal to the end of the connection. It begins anew with whatever the peer
+    /// takes of what still waits for it, twelve times at most.
     pub close_timeout_ms: u64,
     /// From the first byte of a message that comes in pieces to its last.
     pub assembly_timeout_ms: u64,

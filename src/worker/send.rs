@@ -27,6 +27,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             }
             active.blocked_bytes = payload.remaining();
             self.driver.send(key, payload, SendMode::Wait);
+            if sent > 0 {
+                self.prolong_closing(key);
+            }
             self.touch(key);
             return;
         }
@@ -44,6 +47,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             && connection.queued_bytes() <= self.context.options.send_queue_bytes_max / 2
         {
             connection.resume(key, &mut self.context);
+        }
+        if result.is_ok() {
+            self.prolong_closing(key);
         }
         self.touch(key);
     }

@@ -58,8 +58,12 @@ impl Connection {
         let answered = Request::parse(head, &context.options.head).and_then(|request| match request.upgrade()? {
             Some(upgrade) => {
                 let accept = context.handler.on_upgrade(&request, &upgrade)?;
+                // A name that was not offered would make the client fail (section 4.1), and one that is
+                // no token would break the response.
+                let offered = |name: &&str| upgrade.subprotocols().any(|offered| offered == *name);
+                let subprotocol = accept.subprotocol.filter(offered);
                 active.queue.write(&mut context.pool, RESPONSE_LEN, |out| {
-                    write_switching_protocols(out, &upgrade.accept_key(), accept.subprotocol, None);
+                    write_switching_protocols(out, &upgrade.accept_key(), subprotocol, None);
                 });
                 Ok(Phase::Open)
             }
