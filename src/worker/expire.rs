@@ -75,6 +75,12 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     fn handle_deadline(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        // The entry may be of an earlier phase: bytes of this very turn have moved the connection on,
+        // and settling has yet to set the deadline of the phase that it is in now.
+        if connection.deadline_of != Some(connection.phase) {
+            self.touch(key);
+            return;
+        }
         let counters = &mut self.context.counters;
         let now_ms = self.context.now_ms;
         match connection.phase {
