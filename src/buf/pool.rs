@@ -1,7 +1,8 @@
 //! A worker's pool of blocks, by power-of-two size.
 //!
 //! Fresh memory costs a page fault for every 4 KiB (nine times slower at 1 MiB), so blocks are
-//! kept and the one given back last is handed out first, while it is still in the cache.
+//! kept and the one given back last is handed out first, while it is still in the cache. What was
+//! not needed for a while is let go, see [`Pool::trim`].
 
 use std::ops::{Deref, DerefMut};
 
@@ -46,17 +47,33 @@ impl DerefMut for Block {
 /// ```
 #[derive(Debug)]
 pub struct Pool {
-    free: [Vec<Block>; CLASS_COUNT],
+    free: [Class; CLASS_COUNT],
     retained_bytes: usize,
     retained_bytes_max: usize,
     lent: usize,
+}
+
+/// The free blocks of one size.
+#[derive(Debug, Default)]
+struct Class {
+    blocks: Vec<Block>,
+    /// The fewest that were free since the last trim: so many nobody needed.
+    idle: usize,
+}
+
+impl Class {
+    fn pop(&mut self) -> Option<Block> {
+        let block = self.blocks.pop();
+        self.idle = self.idle.min(self.blocks.len());
+        block
+    }
 }
 
 impl Pool {
     /// Makes an empty pool that keeps at most `retained_bytes_max` bytes of free blocks.
     #[must_use]
     pub fn new(retained_bytes_max: usize) -> Self {
-        Self { free: [const { Vec::new() }; CLASS_COUNT], retained_bytes: 0, retained_bytes_max, lent: 0 }
+        Self { free: Default::default(), retained_bytes: 0, retained_bytes_max, lent: 0 }
     }
 
     /// Lends an empty block with room for at least `len` bytes and a frame header.
@@ -90,7 +107,19 @@ impl Pool {
         let class = (capacity - SLACK).ilog2() - CLASS_LEN_MIN.ilog2();
         block.clear();
         self.retained_bytes += capacity;
-        self.free[class as usize].push(block);
+        self.free[class as usize].blocks.push(block);
+    }
+
+    /// Lets go of half of the free blocks that nobody has needed since the last call. Called now and
+    /// then, it returns the memory of a rush that is over and leaves a steady load alone.
+    pub fn trim(&mut self) {
+        for class in &mut self.free {
+            // The bottom of the stack has been there for longest.
+            for block in class.blocks.drain(..class.idle.div_ceil(2)) {
+                self.retained_bytes -= block.capacity();
+            }
+            class.idle = class.blocks.len();
+        }
     }
 
     /// How many blocks are out.
@@ -156,6 +185,27 @@ mod tests {
         let block = pool.take_ready(4096).expect("the grown block is kept");
         assert!(block.capacity() >= 4096 && block.is_empty());
         pool.give(block);
+    }
+
+    #[test]
+    fn trimming_lets_go_of_what_was_not_needed_and_of_nothing_else() {
+        let mut pool = Pool::default();
+        let blocks: Vec<Block> = (0..8).map(|_| pool.take(1024)).collect();
+        for block in blocks {
+            pool.give(block);
+        }
+        let free_bytes = |count| count * (1024 + SLACK);
+        pool.trim();
+        assert_eq!(pool.retained_bytes(), free_bytes(8), "they have just been in use");
+        let (first, second) = (pool.take(1024), pool.take(1024));
+        pool.give(first);
+        pool.give(second);
+        pool.trim();
+        assert_eq!(pool.retained_bytes(), free_bytes(5), "half of the six that stayed");
+        for _ in 0..8 {
+            pool.trim();
+        }
+        assert_eq!(pool.retained_bytes(), 0);
     }
 
     #[test]

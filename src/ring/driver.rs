@@ -368,9 +368,12 @@ impl Driver for RingDriver {
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
-        self.push(match mode {
-            ReceiveMode::Series => Operation::ReceiveMultishot { key, bytes_max: self.series_bytes_max },
-            ReceiveMode::Once => Operation::ReceiveOnce { key },
+        // Where the kernel can bound a series, every one is.
+        let bytes_max = self.series_bytes_max;
+        self.push(if mode == ReceiveMode::Series || bytes_max > 0 {
+            Operation::ReceiveMultishot { key, bytes_max }
+        } else {
+            Operation::ReceiveOnce { key }
         });
     }
 

@@ -51,8 +51,8 @@ pub enum SendMode {
 pub enum ReceiveMode {
     /// Everything that arrives, until it is cancelled: the cheapest way for a peer that keeps pace.
     Series,
-    /// One buffer at the most: the way for a peer that would take all buffers in one turn.
-    Once,
+    /// A buffer's worth at the most: the way for a peer that would take all buffers in one turn.
+    Bounded,
 }
 
 /// What a worker needs of a kernel: operations in, completions out.

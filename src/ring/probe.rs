@@ -217,7 +217,7 @@ impl Trial {
         discard(client, count + last.and_then(Result::ok).unwrap_or(0))?;
 
         self.step = "cancel a receive";
-        self.driver.receive(key, ReceiveMode::Once);
+        self.driver.receive(key, ReceiveMode::Bounded);
         self.driver.cancel_receive(key);
         self.until(|completion| {
             matches!(completion, Completion::ReceiveEnded { end: ReceiveEnd::Cancelled, .. }).then_some(())

@@ -173,7 +173,7 @@ impl Driver for SimDriver {
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
-        socket.armed_once = mode == ReceiveMode::Once;
+        socket.armed_once = mode == ReceiveMode::Bounded;
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
     }
 

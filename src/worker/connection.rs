@@ -14,6 +14,7 @@ use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX};
 use crate::proto::ws::{CloseCode, Event, Limits, Opcode, ProtocolError, Role, Session, encoder};
 use crate::slab::Key;
 use crate::worker::context::Context;
+use crate::worker::shortage::RECEIVES_PER_PLACE;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,8 +81,14 @@ pub(super) struct Connection {
     /// It has sent more than could be processed at once: it gets one receive buffer a time until
     /// that has gone well for so many receives.
     pub(super) probation: u8,
-    /// The last turn in which something arrived, and how many frames were processed in it.
-    pub(super) turn: u32,
+    /// It waits for its turn to receive.
+    pub(super) queues: bool,
+    /// The turn in which a message of it last began or ended: its place while there is a shortage.
+    pub(super) place: u64,
+    /// How many receives it has kept its place for.
+    pub(super) place_receives: u8,
+    /// How many frames were processed in which turn.
+    pub(super) turn: u64,
     pub(super) turn_frames: u32,
     /// What it needs while it is busy.
     pub(super) active: Option<Box<Active>>,
@@ -112,7 +119,8 @@ pub(super) struct Active {
 }
 
 impl Connection {
-    pub(super) const fn new() -> Self {
+    /// A connection that was accepted in `turn`.
+    pub(super) const fn new(turn: u64) -> Self {
         Self {
             phase: Phase::Upgrading,
             farewell: Farewell::Close,
@@ -127,7 +135,10 @@ impl Connection {
             close_sent: false,
             pause: None,
             probation: 0,
-            turn: 0,
+            queues: false,
+            place: turn,
+            place_receives: 0,
+            turn,
             turn_frames: 0,
             active: None,
         }
@@ -138,6 +149,8 @@ impl Connection {
         let mut active = self.active.take().unwrap_or_else(|| context.take_active());
         self.probation = self.probation.saturating_sub(1);
         self.begin_turn(context.turn);
+        let messages = context.counters.messages;
+        let was_within = active.session.is_assembling();
         let rest = if self.pause.is_some() {
             input
         } else {
@@ -147,6 +160,8 @@ impl Connection {
             }
             self.receive_frames(key, &mut active, input, context)
         };
+        let went_on = was_within && active.session.is_assembling() && messages == context.counters.messages;
+        self.keep_place(went_on, context.turn);
         if !rest.is_empty() {
             let (stash, _) = active.stash.get_or_insert_with(|| (context.pool.take(rest.len()), 0));
             stash.extend_from_slice(rest);
@@ -179,7 +194,23 @@ impl Connection {
         self.active = Some(active);
     }
 
-    fn begin_turn(&mut self, turn: u32) {
+    /// Moves to the end of the queue, unless what was received only `went_on` with a message.
+    fn keep_place(&mut self, went_on: bool, turn: u64) {
+        if went_on && self.place_receives < RECEIVES_PER_PLACE {
+            self.place_receives += 1;
+        } else {
+            self.place = turn;
+            self.place_receives = 0;
+        }
+    }
+
+    /// Whether something is expected of the peer, be it only its FIN, and not asked for yet.
+    pub(super) fn wants_to_receive(&self) -> bool {
+        let expected = self.pause.is_none() && !self.eof && self.phase != Phase::Dying;
+        expected && !self.receiving && !self.queues
+    }
+
+    fn begin_turn(&mut self, turn: u64) {
         if self.turn != turn {
             self.turn = turn;
             self.turn_frames = 0;

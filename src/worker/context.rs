@@ -21,7 +21,7 @@ pub(super) struct Context<H> {
     /// Connections that have used up this turn's frames and have more to process in the next.
     pub(super) yielded: Vec<Key>,
     /// The number of this turn.
-    pub(super) turn: u32,
+    pub(super) turn: u64,
     /// The time of this turn.
     pub(super) now_ms: u64,
     #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]

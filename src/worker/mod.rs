@@ -24,6 +24,7 @@ mod mailbox;
 mod receive;
 mod send;
 mod settle;
+mod shortage;
 #[cfg(test)]
 mod simulation;
 mod upgrade;
@@ -41,6 +42,7 @@ use crate::timer::Wheel;
 use accept::Acceptor;
 use connection::Connection;
 use context::Context;
+use shortage::Shortage;
 
 pub use counters::Counters;
 pub use handle::{Handle, PostError};
@@ -86,6 +88,9 @@ impl Default for Options {
     }
 }
 
+/// How often free memory is looked through. Half of what was not needed goes each time.
+const TRIM_INTERVAL_MS: u64 = 1_000;
+
 /// Whether a worker goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
@@ -107,8 +112,9 @@ pub struct Worker<D, H> {
     stopping: bool,
     /// The next turn must not wait: something has to follow a send that is done when it returns.
     hurry: bool,
-    /// Connections that found no receive buffer and got nothing in this turn: they ask first.
-    starved: Vec<Key>,
+    shortage: Shortage,
+    /// When free memory that was not needed for a while is given back.
+    trim_at_ms: u64,
     /// Connections whose state changed in this turn.
     touched: Vec<Key>,
     completions: Vec<Completion>,
@@ -130,7 +136,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             peers,
             stopping: false,
             hurry: false,
-            starved: Vec::new(),
+            shortage: Shortage::default(),
+            trim_at_ms: 0,
             touched: Vec::new(),
             completions: Vec::new(),
             fired: Vec::new(),
@@ -171,6 +178,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.handle_woken();
         }
         self.expire();
+        self.trim();
         self.settle_touched();
         let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
         Ok(if done { Status::Stopped } else { Status::Running })
@@ -202,12 +210,20 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     /// How long the next turn may wait: until a deadline or the end of a pause in accepting.
     fn wait_ms(&mut self) -> Option<u64> {
-        if mem::take(&mut self.hurry) || !self.context.yielded.is_empty() {
+        if mem::take(&mut self.hurry) || self.shortage.is_on() || !self.context.yielded.is_empty() {
             return Some(0);
         }
         let now_ms = self.context.now_ms;
         let deadline = self.deadlines.next_ms(now_ms);
         let accept = self.acceptor.resume_at_ms().map(|at| at.saturating_sub(now_ms));
-        deadline.into_iter().chain(accept).min()
+        let trim = (self.context.pool.retained_bytes() > 0).then(|| self.trim_at_ms.saturating_sub(now_ms));
+        deadline.into_iter().chain(accept).chain(trim).min()
+    }
+
+    fn trim(&mut self) {
+        if self.context.now_ms >= self.trim_at_ms {
+            self.context.pool.trim();
+            self.trim_at_ms = self.context.now_ms + TRIM_INTERVAL_MS;
+        }
     }
 }

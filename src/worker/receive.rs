@@ -49,9 +49,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             ReceiveEnd::Cancelled | ReceiveEnd::Exhausted => {}
             ReceiveEnd::NoBuffers => {
                 self.context.counters.buffer_shortages += 1;
-                if connection.turn != self.context.turn {
-                    self.starved.push(key);
-                }
+                connection.queues = true;
+                self.shortage.join(connection.place, key);
             }
             ReceiveEnd::Eof => {
                 connection.eof = true;

@@ -7,6 +7,7 @@ use crate::ring::{Driver, ReceiveMode, SendMode};
 use crate::slab::Key;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Farewell, Phase};
+use crate::worker::shortage::Shortage;
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Has `key` settled at the end of this turn.
@@ -19,18 +20,19 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     }
 
     pub(super) fn settle_touched(&mut self) {
-        // Who takes all buffers is among those that find none afterwards, and would be the first to
-        // take them all again.
-        let mut starved = mem::take(&mut self.starved);
-        for key in starved.drain(..) {
-            self.settle(key);
-        }
-        self.starved = starved;
         let mut touched = mem::take(&mut self.touched);
         for key in touched.drain(..) {
             self.settle(key);
         }
         self.touched = touched;
+        for key in self.shortage.grants() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.queues = false;
+                if connection.wants_to_receive() {
+                    receive(connection, key, &mut self.driver);
+                }
+            }
+        }
     }
 
     /// Asks for whatever the state of a connection calls for and is not under way.
@@ -48,7 +50,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             // has to follow the send must not wait for somebody else's event.
             self.hurry |= connection.sending && connection.waits_for_send();
             settle_end(connection, key, &mut self.driver);
-            settle_receive(connection, key, &mut self.driver);
+            settle_receive(connection, key, &mut self.shortage, &mut self.driver);
             connection.rest(&mut self.context);
         }
         if connection.phase == Phase::Dying {
@@ -71,17 +73,25 @@ fn settle_end<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) 
 }
 
 /// Receives while something is expected of the peer, be it only its FIN.
-fn settle_receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
-    let wanted = connection.pause.is_none() && !connection.eof && connection.phase != Phase::Dying;
-    if wanted && !connection.receiving {
-        connection.receiving = true;
-        driver.receive(key, if connection.probation > 0 { ReceiveMode::Once } else { ReceiveMode::Series });
+fn settle_receive<D: Driver>(connection: &mut Connection, key: Key, shortage: &mut Shortage, driver: &mut D) {
+    if connection.wants_to_receive() {
+        if shortage.is_on() {
+            connection.queues = true;
+            shortage.join(connection.place, key);
+        } else {
+            receive(connection, key, driver);
+        }
     } else if connection.pause.is_some()
         && connection.receiving
         && !mem::replace(&mut connection.receive_cancelled, true)
     {
         driver.cancel_receive(key);
     }
+}
+
+fn receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
+    connection.receiving = true;
+    driver.receive(key, if connection.probation > 0 { ReceiveMode::Bounded } else { ReceiveMode::Series });
 }
 
 /// Ends what is under way, then closes: a slot may not be given out again before its last
