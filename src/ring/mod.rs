@@ -22,6 +22,8 @@ mod mapping;
 mod operation;
 mod probe;
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 pub(crate) mod sim;
 mod token;
 

@@ -27,6 +27,8 @@ mod settle;
 mod shortage;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod turns;
 mod upgrade;
 
 use std::sync::Arc;

@@ -1,0 +1,140 @@
+//! A driver without a will of its own: a test says what completes in each turn and at what time,
+//! and reads what the worker asked for.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use crate::buf::Payload;
+use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
+use crate::slab::Key;
+
+/// What a worker asked for, in order. Sends are kept as their bytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Asked {
+    Receive(u32),
+    CancelReceive(u32),
+    Send(u32, Vec<u8>),
+    Cancel(u32),
+    Shutdown(u32),
+    Close(u32),
+}
+
+/// What happens to a connection in a turn.
+pub(crate) enum Happens<'a> {
+    Accepted,
+    Received(&'a [u8]),
+    Ended(ReceiveEnd),
+}
+
+/// The test's end of a driver.
+#[derive(Clone, Default)]
+pub(crate) struct Hand(Rc<RefCell<State>>);
+
+#[derive(Default)]
+struct State {
+    now_ms: u64,
+    asked: Vec<Asked>,
+    received: Vec<Vec<u8>>,
+    next: Vec<Completion>,
+}
+
+impl Hand {
+    /// The driver to give to a worker.
+    pub(crate) fn driver(&self) -> ScriptedDriver {
+        ScriptedDriver { state: self.0.clone(), received: Vec::new() }
+    }
+
+    /// Has the next turn end at `now_ms` with `happens`, each naming a slot in its first life.
+    pub(crate) fn next(&self, now_ms: u64, happens: &[(u32, Happens<'_>)]) {
+        let mut state = self.0.borrow_mut();
+        state.now_ms = now_ms;
+        for (slot, what) in happens {
+            let slot = *slot;
+            let key = Key { slot, generation: 0 };
+            let completion = match what {
+                Happens::Accepted => Completion::Accepted { slot },
+                Happens::Received(bytes) => {
+                    let buffer = u16::try_from(state.received.len()).expect("a test is short");
+                    state.received.push(bytes.to_vec());
+                    let len = u32::try_from(bytes.len()).expect("a test sends little");
+                    Completion::Received { key, lease: Lease { owner: 0, buffer, start: 0, len } }
+                }
+                Happens::Ended(end) => Completion::ReceiveEnded { key, end: *end },
+            };
+            state.next.push(completion);
+        }
+    }
+
+    /// What was asked for since the last call.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.0.borrow_mut().asked)
+    }
+}
+
+/// A driver that does what its [`Hand`] says. Sends take everything at once.
+pub(crate) struct ScriptedDriver {
+    state: Rc<RefCell<State>>,
+    /// What the worker is looking at.
+    received: Vec<u8>,
+}
+
+impl ScriptedDriver {
+    fn ask(&mut self, asked: Asked) {
+        self.state.borrow_mut().asked.push(asked);
+    }
+}
+
+impl Driver for ScriptedDriver {
+    fn now_ms(&mut self) -> u64 {
+        self.state.borrow().now_ms
+    }
+
+    fn accept(&mut self) {}
+
+    fn cancel_accept(&mut self) {}
+
+    fn receive(&mut self, key: Key, _: ReceiveMode) {
+        self.ask(Asked::Receive(key.slot));
+    }
+
+    fn cancel_receive(&mut self, key: Key) {
+        self.ask(Asked::CancelReceive(key.slot));
+    }
+
+    fn send(&mut self, key: Key, payload: Payload, _: SendMode) {
+        let bytes = payload.pieces().collect::<Vec<_>>().concat();
+        let mut state = self.state.borrow_mut();
+        state.next.push(Completion::Sent { key, result: Ok(bytes.len()), payload });
+        state.asked.push(Asked::Send(key.slot, bytes));
+    }
+
+    fn cancel(&mut self, key: Key) {
+        self.ask(Asked::Cancel(key.slot));
+    }
+
+    fn shutdown(&mut self, key: Key) {
+        self.ask(Asked::Shutdown(key.slot));
+    }
+
+    fn close(&mut self, key: Key) {
+        self.ask(Asked::Close(key.slot));
+    }
+
+    fn wake(&mut self, _: &RingHandle) {
+        unreachable!("a scripted worker has no peers");
+    }
+
+    fn turn(&mut self, _: Option<u64>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        completions.append(&mut state.next);
+        Ok(())
+    }
+
+    fn bytes_mut(&mut self, lease: &mut Lease) -> &mut [u8] {
+        self.received = std::mem::take(&mut self.state.borrow_mut().received[usize::from(lease.buffer)]);
+        &mut self.received
+    }
+
+    fn give_back(&mut self, _: Lease) {}
+}

@@ -1,0 +1,82 @@
+//! Single turns of a worker, where it matters what comes together in one.
+
+use std::sync::Arc;
+
+use crate::handler::Echo;
+use crate::ring::ReceiveEnd;
+use crate::ring::scripted::Happens::{Accepted, Ended, Received};
+use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
+use crate::worker::{Mailbox, Options, Worker};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+/// The deadlines of this test's server, and a time that is short beside them.
+const TIMEOUT_MS: u64 = 1_000;
+const SOON_MS: u64 = 50;
+
+struct Bench {
+    hand: Hand,
+    worker: Worker<ScriptedDriver, Echo>,
+}
+
+impl Bench {
+    /// A worker with `count` connections that have been upgraded at 50 ms.
+    fn open(count: u32) -> Self {
+        let hand = Hand::default();
+        let options = Options { handshake_timeout_ms: TIMEOUT_MS, close_timeout_ms: TIMEOUT_MS, ..Options::default() };
+        let worker = Worker::new(0, hand.driver(), Echo, options, Arc::new(Mailbox::default()), Vec::new());
+        let mut bench = Self { hand, worker };
+        let all = |what: fn() -> Happens<'static>| (0..count).map(|slot| (slot, what())).collect::<Vec<_>>();
+        bench.turn(0, &all(|| Accepted));
+        bench.turn(SOON_MS, &all(|| Received(REQUEST)));
+        bench.turn(SOON_MS, &[]);
+        bench
+    }
+
+    /// One turn that ends at `now_ms`; returns what it asked for.
+    fn turn(&mut self, now_ms: u64, happens: &[(u32, Happens<'_>)]) -> Vec<Asked> {
+        self.hand.next(now_ms, happens);
+        self.worker.turn().expect("a scripted driver never fails");
+        self.hand.asked()
+    }
+}
+
+#[test]
+fn a_close_is_answered_though_the_deadline_of_the_handshake_passes_in_its_turn() {
+    let mut bench = Bench::open(1);
+    let asked = bench.turn(TIMEOUT_MS + SOON_MS, &[(0, Received(b"\x88\x82\0\0\0\0\x03\xe8"))]);
+    assert_eq!(asked, [Asked::Send(0, b"\x88\x02\x03\xe8".to_vec())]);
+    // What follows is the end of the connection, in order and in time.
+    assert_eq!(bench.turn(TIMEOUT_MS + 2 * SOON_MS, &[]), [Asked::Cancel(0)]);
+    let cancelled = bench.turn(TIMEOUT_MS + 2 * SOON_MS, &[(0, Ended(ReceiveEnd::Cancelled))]);
+    assert_eq!(cancelled, [Asked::Close(0)]);
+    let counters = bench.worker.counters();
+    assert_eq!((counters.handshake_timeouts, counters.close_timeouts), (0, 0));
+}
+
+#[test]
+fn when_buffers_are_short_the_message_that_was_begun_first_goes_on_first() {
+    let mut bench = Bench::open(3);
+    // Slot 2 begins a message of 1,000 bytes, then slot 1 does, then slot 0 sends a whole one.
+    let begin = [&b"\x82\xfe\x03\xe8\0\0\0\0"[..], &[7; 100]].concat();
+    bench.turn(60, &[(2, Received(&begin))]);
+    bench.turn(61, &[(1, Received(&begin))]);
+    bench.turn(62, &[(2, Received(&[7; 100]))]);
+    bench.turn(63, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
+    let short = || Ended(ReceiveEnd::NoBuffers);
+    let asked = bench.turn(64, &[(0, short()), (1, short()), (2, short())]);
+    assert_eq!(asked, [Asked::Receive(2), Asked::Receive(1), Asked::Receive(0)]);
+    assert_eq!(bench.worker.counters().buffer_shortages, 3);
+}
+
+#[test]
+fn who_is_not_served_keeps_its_place_and_who_is_goes_to_the_end() {
+    let mut bench = Bench::open(3);
+    let message = || Received(b"\x82\x80\0\0\0\0");
+    bench.turn(60, &[(0, message()), (1, message()), (2, message())]);
+    bench.turn(61, &[(1, message())]);
+    let short = || Ended(ReceiveEnd::NoBuffers);
+    let asked = bench.turn(62, &[(0, message()), (0, Ended(ReceiveEnd::Exhausted)), (1, short()), (2, short())]);
+    let asked: Vec<_> = asked.into_iter().filter(|asked| matches!(asked, Asked::Receive(_))).collect();
+    assert_eq!(asked, [Asked::Receive(2), Asked::Receive(1), Asked::Receive(0)]);
+}
