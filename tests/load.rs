@@ -321,6 +321,11 @@ fn announcement(number: u32) -> (ringsock::buf::SharedFrame, Arrival) {
     (encoder::shared(MessageKind::Binary, &payload), Arrival::Binary(payload))
 }
 
+/// How many announcements are more than the sockets and the queue of a narrow peer hold.
+fn announcements_that_overflow() -> u32 {
+    u32::try_from((outgoing_bytes_max() + (512 << 10)) / (64 << 10)).expect("small")
+}
+
 #[test]
 fn a_broadcast_closes_the_slow_consumer_alone() {
     let (witness, reports) = witness();
@@ -328,7 +333,7 @@ fn a_broadcast_closes_the_slow_consumer_alone() {
     let mut slow = Client::open_on(connect_narrow(host.address));
     let slow_id = reports.opened();
     let mut others: Vec<Client> = (0..6).map(|_| Client::open(host.address)).collect();
-    let count = u32::try_from((outgoing_bytes_max() + (512 << 10)) / (64 << 10)).expect("small");
+    let count = announcements_that_overflow();
     for number in 0..count {
         let (frame, arrival) = announcement(number);
         host.server.handle().broadcast(&frame).expect("every worker can be reached");
@@ -361,22 +366,21 @@ fn a_broadcast_closes_the_slow_consumer_alone() {
 #[test]
 fn a_slow_consumer_that_stays_deaf_is_cut() {
     let (witness, reports) = witness();
-    let host = Host::start(|options| options.worker.close_timeout_ms = 300, move |_| witness.clone());
+    let short_end = |options: &mut Options| {
+        options.worker.stall_timeout_ms = 60_000;
+        options.worker.close_timeout_ms = 300;
+    };
+    let host = Host::start(short_end, move |_| witness.clone());
     let slow = Client::open_on(connect_narrow(host.address));
     let slow_id = reports.opened();
     let mut other = Client::open(host.address);
-    // Once its queue is over the bound, the deadline for its end runs.
-    let mut closed = None;
-    for number in 0..5_000 {
+    for number in 0..announcements_that_overflow() {
         let (frame, arrival) = announcement(number);
         host.server.handle().broadcast(&frame).expect("every worker can be reached");
         other.expect(&arrival);
-        closed = reports.so_far().into_iter().find(|report| matches!(report, Report::Closed(..)));
-        if closed.is_some() {
-            break;
-        }
     }
-    assert_eq!(closed, Some(Report::Closed(slow_id, CloseCause::SlowConsumer)));
+    // Its queue is over the bound, so the deadline for its end runs.
+    assert_eq!(reports.closed(), (slow_id, CloseCause::SlowConsumer));
     drop((slow, other));
     let tally = host.stop();
     assert_eq!((tally.sum(|worker| worker.slow_consumers), tally.sum(|worker| worker.close_timeouts)), (1, 1));
