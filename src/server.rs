@@ -306,10 +306,11 @@ struct Starting {
 
 /// Stops the whole server when a worker ends, however it ends: a server on half of its cores would
 /// look alive and serve nobody there.
-struct StopsAll(Handle);
+struct StopsAll(Handle, Arc<Mailbox>);
 
 impl Drop for StopsAll {
     fn drop(&mut self) {
+        self.1.end();
         if let Err(error) = self.0.stop() {
             tracing::error!("the other workers could not be stopped: {error}");
         }
@@ -371,7 +372,7 @@ fn run_worker<H: Handler>(
     };
     // The start was given up: another worker has no ring.
     let Ok((peers, handle)) = go.recv() else { return Ok(Counters::default()) };
-    let _stops_all = StopsAll(handle);
+    let _stops_all = StopsAll(handle, mailbox.clone());
     let mut worker = Worker::new(index, driver, make_handler(index), options, mailbox, peers);
     worker.run()?;
     Ok(worker.counters().clone())

@@ -520,14 +520,17 @@ fn a_full_mailbox_refuses_and_loses_nothing_that_it_took() {
     let taken = (0..10_000).take_while(|&number| post(number).is_ok()).count();
     assert!(matches!(post(0), Err(PostError::Full { worker: 0 })));
     assert_eq!(taken, 4096);
+    handle.close(id, CloseCode::NORMAL, "no more").expect("a close finds room where messages find none");
     gate.wait();
     client.expect(&Arrival::Text("wait".into()));
     for number in 0..4096_u32 {
         client.expect(&Arrival::Binary(number.to_be_bytes().to_vec()));
     }
-    client.check_echo("and on it goes");
+    client.expect(&Arrival::Close(Some(1000), "no more".into()));
     drop(client);
     host.stop();
+    assert!(matches!(post(0), Err(PostError::Stopped { worker: 0 })), "nobody is there any more");
+    handle.stop().expect("what has stopped is stopped");
 }
 
 #[test]

@@ -2,39 +2,49 @@
 
 use std::process::ExitCode;
 
-use crate::ring;
+use crate::cli::print;
+use crate::ring::{self, Features};
 use crate::sys::machine::Machine;
 use crate::sys::{affinity, limits};
 
 pub(super) fn run() -> ExitCode {
     let machine = Machine::read();
-    let known = |value: Option<String>| value.unwrap_or_else(|| String::from("unknown"));
-    println!("kernel                     {}", machine.kernel);
-    println!("kernel.io_uring_disabled   {}", known(machine.io_uring_disabled.map(|value| value.to_string())));
-    println!(
-        "locked memory              {}",
-        known(machine.locked_memory.map(|bytes| format!("{} KiB", bytes / 1024)))
-    );
-    println!("open files                 {}", known(limits::raise_open_files().ok().map(|count| count.to_string())));
-    println!("processors                 {}", known(affinity::allowed().ok().map(|cpus| cpus.len().to_string())));
+    show("kernel", &machine.kernel);
+    show("kernel.io_uring_disabled", &known(machine.io_uring_disabled));
+    show("locked memory", &known(machine.locked_memory.map(|bytes| format!("{} KiB", bytes / 1024))));
+    show("open files", &known(limits::raise_open_files().ok()));
+    show("processors", &known(affinity::allowed().ok().map(|cpus| cpus.len())));
     match ring::probe() {
         Ok(features) => {
-            println!("multishot accept, receive  work (Linux 6.0)");
-            println!("direct descriptors         work (Linux 5.19)");
-            println!("deferred task work         works (Linux 6.1)");
-            match features.fallback {
-                None => println!("incremental buffers        work (Linux 6.12)"),
-                Some(cause) => println!("incremental buffers        not used, smaller ones are: {cause}"),
-            }
-            match features.series_bytes_max {
-                0 => println!("bounded series             not available: Linux 6.17 or newer has them"),
-                _ => println!("bounded series             work (Linux 6.17)"),
-            }
+            show_features(&features);
+            print("ringsock runs on this machine.");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("{error}");
+            print(&format!("ringsock does not run on this machine: {error}"));
             ExitCode::from(ring::EXIT_CODE)
         }
     }
+}
+
+fn show_features(features: &Features) {
+    show("multishot accept, receive", "work (Linux 6.0)");
+    show("direct descriptors", "work (Linux 5.19)");
+    show("deferred task work", "works (Linux 6.1)");
+    match &features.fallback {
+        None => show("incremental buffers", "work (Linux 6.12)"),
+        Some(cause) => show("incremental buffers", &format!("not used, smaller ones are: {cause}")),
+    }
+    match features.series_bytes_max {
+        0 => show("bounded series", "not available: Linux 6.17 or newer has them"),
+        _ => show("bounded series", "work (Linux 6.17)"),
+    }
+}
+
+fn show(name: &str, value: &str) {
+    print(&format!("{name:<26} {value}"));
+}
+
+fn known<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| String::from("unknown"), |value| value.to_string())
 }

@@ -3,7 +3,7 @@
 mod doctor;
 mod serve;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -42,4 +42,10 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Doctor => doctor::run(),
     }
+}
+
+/// Prints a line, or several. Whoever reads them may have seen enough and be gone: that is no reason
+/// to end.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }

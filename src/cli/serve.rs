@@ -1,10 +1,11 @@
 //! `ringsock serve`: the server itself.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::print;
 use crate::config::{DEVELOPMENT_ADDRESS, Options};
 use crate::control::Signals;
 use crate::handler::Echo;
@@ -15,7 +16,8 @@ use crate::worker::Counters;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Address and port to listen on
-    #[arg(long, value_name = "ADDRESS", default_value_t = DEVELOPMENT_ADDRESS, env = "RINGSOCK_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = DEVELOPMENT_ADDRESS, env = "RINGSOCK_LISTEN",
+        value_parser = address)]
     listen: SocketAddr,
     /// Number of workers [default: one on each processor]
     #[arg(long, value_name = "COUNT", env = "RINGSOCK_WORKERS")]
@@ -33,6 +35,12 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// An address and port; a name stands for the first address that it has.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| format!("give an address and a port, such as {DEVELOPMENT_ADDRESS} or [::]:9001"))
 }
 
 fn serve(arguments: &Arguments) -> Result<(), Error> {
@@ -57,25 +65,27 @@ fn print_banner(server: &Server) {
     };
     let cpus: Vec<String> = server.cpus().iter().map(ToString::to_string).collect();
     let count = cpus.len();
-    println!("ringsock {} (development profile)", env!("CARGO_PKG_VERSION"));
-    println!("  echo      ws://{address}/  also on /ws and /echo");
-    println!("  page      http://{address}/");
-    println!("  kernel    {}: multishot accept and receive, direct descriptors, {buffers}", features.machine.kernel);
-    println!(
-        "  workers   {count}, on processor {}; up to {} connections each",
-        cpus.join(", "),
-        server.connections_max()
-    );
-    println!("Ctrl-C closes all connections and stops.");
+    print(&format!(
+        "ringsock {version} (development profile)
+  echo      ws://{address}/  also on /ws and /echo
+  page      http://{address}/
+  kernel    {kernel}: multishot accept and receive, direct descriptors, {buffers}
+  workers   {count}, on processor {cpus}; up to {connections_max} connections each
+Ctrl-C closes all connections and stops.",
+        version = env!("CARGO_PKG_VERSION"),
+        kernel = features.machine.kernel,
+        cpus = cpus.join(", "),
+        connections_max = server.connections_max(),
+    ));
 }
 
 fn print_farewell(counters: &[Counters]) {
     let sum = |count: fn(&Counters) -> u64| counters.iter().map(count).sum::<u64>();
-    println!(
+    print(&format!(
         "stopped: {} connections, {} messages, {} refused requests, {} protocol errors",
         sum(|worker| worker.accepted),
         sum(|worker| worker.messages),
         sum(|worker| worker.refused),
         sum(|worker| worker.protocol_errors),
-    );
+    ));
 }

@@ -24,6 +24,12 @@ pub enum PostError {
         /// The worker's index.
         worker: usize,
     },
+    /// The worker has ended, as all do when a server stops.
+    #[error("worker {worker} has stopped")]
+    Stopped {
+        /// The worker's index.
+        worker: usize,
+    },
     /// There is no such worker.
     #[error("there is no worker {worker}")]
     NoWorker {
@@ -97,13 +103,16 @@ impl Handle {
     fn order(&self, order: impl Fn(&Peer)) -> Result<(), PostError> {
         let orders = self.peers.iter().enumerate().map(|(worker, peer)| {
             order(peer);
-            self.wake(worker, peer)
+            if peer.mailbox.has_ended() { Ok(()) } else { self.wake(worker, peer) }
         });
         orders.fold(Ok(()), Result::and)
     }
 
     fn post(&self, worker: usize, mail: Mail) -> Result<(), PostError> {
         let peer = self.peers.get(worker).ok_or(PostError::NoWorker { worker })?;
+        if peer.mailbox.has_ended() {
+            return Err(PostError::Stopped { worker });
+        }
         match peer.mailbox.post(mail) {
             Ok(true) => self.wake(worker, peer),
             Ok(false) => Ok(()),

@@ -11,11 +11,14 @@ use crate::ring::RingHandle;
 use crate::slab::Key;
 
 /// How much may wait for a worker. A full mailbox refuses, and the sender counts it.
-const CAPACITY: usize = 4096;
+const CAPACITY: usize = 8192;
+/// How much of it messages may fill. The rest is for closes: who sheds load must get through.
+const MESSAGES_MAX: usize = CAPACITY / 2;
 
 const RUNNING: u8 = 0;
 const STOPPING: u8 = 1;
 const ABORTED: u8 = 2;
+const ENDED: u8 = 3;
 
 /// Something for a worker.
 #[derive(Debug)]
@@ -76,8 +79,11 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// The mail, if the mailbox is full.
+    /// The mail, if the mailbox is full. Closes find room where messages find none.
     pub fn post(&self, mail: Mail) -> Result<bool, Mail> {
+        if self.queue.len() >= MESSAGES_MAX && !matches!(mail, Mail::Close { .. }) {
+            return Err(mail);
+        }
         self.queue.push(mail)?;
         Ok(!self.rung.swap(true, Ordering::AcqRel))
     }
@@ -90,6 +96,17 @@ impl Mailbox {
     /// Orders the worker to stop at once. Wake it afterwards.
     pub fn abort(&self) {
         self.order.fetch_max(ABORTED, Ordering::AcqRel);
+    }
+
+    /// Says that the worker has ended and never looks again.
+    pub fn end(&self) {
+        self.order.fetch_max(ENDED, Ordering::AcqRel);
+    }
+
+    /// Whether the worker has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.order.load(Ordering::Acquire) == ENDED
     }
 
     /// Begins a look into the mailbox: what is posted from now on asks for another wake.
