@@ -69,7 +69,7 @@ impl Server {
 
     /// How many slots the kernel has given out in the tables of direct descriptors of all rings:
     /// what the server itself believes is not asked. `None` if a table could not be looked into,
-    /// as happens while a worker is at work.
+    /// as may happen while a worker is at work.
     pub(crate) fn slots_taken(&self) -> Option<usize> {
         let process = format!("/proc/{}", self.child.id());
         let mut sockets = HashSet::new();
@@ -79,12 +79,9 @@ impl Server {
             if !is_ring {
                 continue;
             }
-            let info = fs::read_to_string(format!("{process}/fdinfo/{}", entry.file_name().display())).ok()?;
-            let table = info.lines().skip_while(|line| !line.starts_with("UserFiles:"));
-            let mut table = table.take_while(|line| !line.starts_with("UserBufs:"));
-            table.next()?;
+            let path = format!("{process}/fdinfo/{}", entry.file_name().display());
             // A ring is open under several descriptors, a socket is in one table only.
-            sockets.extend(table.filter_map(|line| Some(line.split_once("socket:[")?.1.to_owned())));
+            sockets.extend((0..LOOKS_MAX).find_map(|_| sockets_of(&path))?);
         }
         Some(sockets.len())
     }
@@ -131,6 +128,15 @@ impl Drop for Server {
     }
 }
 
+/// The sockets in a ring's table, `None` while a worker has the ring to itself.
+fn sockets_of(path: &str) -> Option<Vec<String>> {
+    let info = fs::read_to_string(path).ok()?;
+    let table = info.lines().skip_while(|line| !line.starts_with("UserFiles:"));
+    let mut table = table.take_while(|line| !line.starts_with("UserBufs:"));
+    table.next()?;
+    Some(table.filter_map(|line| Some(line.split_once("socket:[")?.1.to_owned())).collect())
+}
+
 /// The lines of `output`, as they come.
 fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
@@ -162,4 +168,6 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_INTERVAL: Duration = Duration::from_millis(50);
 /// Half a minute.
+/// How often a ring's table is looked into that is not shown.
+const LOOKS_MAX: usize = 200;
 const STOP_TRIES_MAX: u32 = 600;
