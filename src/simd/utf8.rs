@@ -1,6 +1,11 @@
 //! Streaming UTF-8 validation (RFC 3629) that fails at the first byte that can't be right.
 //!
-//! `simdutf8` does the work; what is ours is the carry of a character cut by the end of a piece.
+//! `simdutf8` does the work. What is ours: the carry of a character cut by the end of a piece, and
+//! that text is validated as it is unmasked. The pass that unmasks it says whether it is ASCII, which
+//! needs no second look; most text on the wire is.
+
+use crate::simd::mask;
+use crate::simd::mask::Key;
 
 /// The bytes seen are not the beginning of any UTF-8 text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -10,6 +15,20 @@ pub struct InvalidUtf8;
 #[must_use]
 pub fn is_valid(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
+}
+
+/// Unmasks a whole text in place and says whether it is UTF-8.
+///
+/// ```
+/// let mut hello = [0x7f, 0x9f, 0x4d, 0x51, 0x58]; // RFC 6455 section 5.7
+/// assert!(ringsock::simd::utf8::apply(&mut hello, [0x37, 0xfa, 0x21, 0x3d]));
+/// assert_eq!(&hello, b"Hello");
+/// ```
+#[inline]
+#[must_use]
+pub fn apply(bytes: &mut [u8], key: Key) -> bool {
+    let (_, is_ascii) = mask::apply_ascii(bytes, key);
+    is_ascii || is_valid(bytes)
 }
 
 /// A validator of text that comes in pieces: four bytes of state.
@@ -42,14 +61,38 @@ impl Validator {
             self.complete_carry(byte)?;
             bytes = rest;
         }
-        match simdutf8::compat::from_utf8(bytes) {
-            Ok(_) => Ok(()),
-            Err(error) if error.error_len().is_some() => Err(InvalidUtf8),
-            Err(error) => {
-                self.keep(&bytes[error.valid_up_to()..]);
-                Ok(())
-            }
+        let (whole, cut) = bytes.split_at(bytes.len() - cut_len(bytes));
+        if !is_valid(whole) {
+            return Err(InvalidUtf8);
         }
+        self.begin_carry(cut)
+    }
+
+    /// Unmasks the next piece of the text in place, as [`mask::apply`] does, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn apply(&mut self, bytes: &mut [u8], key: Key) -> Result<Key, InvalidUtf8> {
+        let (key, is_ascii) = mask::apply_ascii(bytes, key);
+        if !is_ascii || self.carry_len > 0 {
+            self.push(bytes)?;
+        }
+        Ok(key)
+    }
+
+    /// Appends the next piece of the text, unmasked, to `out`, as [`mask::append`] does, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn append(&mut self, out: &mut Vec<u8>, bytes: &[u8], key: Key) -> Result<Key, InvalidUtf8> {
+        let start = out.len();
+        let (key, is_ascii) = mask::append_ascii(out, bytes, key);
+        if !is_ascii || self.carry_len > 0 {
+            self.push(&out[start..])?;
+        }
+        Ok(key)
     }
 
     /// Ends the text.
@@ -66,12 +109,20 @@ impl Validator {
         let mut character = [0; 4];
         character[..len].copy_from_slice(&self.carry[..len]);
         character[len] = byte;
-        match std::str::from_utf8(&character[..=len]) {
-            Ok(_) => self.carry_len = 0,
-            Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
-            Err(_) => self.keep(&character[..=len]),
+        self.carry_len = 0;
+        self.begin_carry(&character[..=len])
+    }
+
+    /// Takes at most one character. If it is cut, its bytes are kept.
+    fn begin_carry(&mut self, character: &[u8]) -> Result<(), InvalidUtf8> {
+        match std::str::from_utf8(character) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error_len().is_some() => Err(InvalidUtf8),
+            Err(_) => {
+                self.keep(character);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Keeps an incomplete character: one to three bytes, as the validator just reported.
@@ -79,6 +130,23 @@ impl Validator {
         self.carry[..bytes.len()].copy_from_slice(bytes);
         self.carry_len = u8::try_from(bytes.len()).expect("an incomplete character has at most three bytes");
     }
+}
+
+/// How many bytes of a character that is longer than what is there of it stand at the end.
+///
+/// Only the first byte of the character is looked at.
+fn cut_len(bytes: &[u8]) -> usize {
+    for (index, byte) in bytes.iter().rev().take(3).enumerate() {
+        let len = match byte {
+            0x80..=0xbf => continue,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xff => 4,
+            _ => 1,
+        };
+        return if index + 1 < len { index + 1 } else { 0 };
+    }
+    0
 }
 
 #[cfg(test)]
@@ -130,5 +198,71 @@ mod tests {
         check(b"ok\xff", false);
         check(b"ok\x80ok", false);
         check(b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited", false);
+    }
+
+    #[test]
+    fn every_four_bytes_of_those_at_a_boundary_are_judged_as_by_the_standard_library() {
+        let bytes =
+            [0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2, 0xe0, 0xe1, 0xed, 0xf0, 0xf3, 0xf4, 0xf5];
+        for a in bytes {
+            for (b, c) in bytes.iter().flat_map(|b| bytes.map(|c| (*b, c))) {
+                bytes.iter().map(|d| [a, b, c, *d]).for_each(|four| check(&four, std::str::from_utf8(&four).is_ok()));
+            }
+        }
+    }
+
+    /// Checks that unmasking and validating at once is unmasking, then validating.
+    #[track_caller]
+    fn check_unmasking(bytes: &[u8]) {
+        let key = [0x91, 0x02, 0x73, 0xc4];
+        let mut masked = bytes.to_vec();
+        mask::apply(&mut masked, key);
+        let mut whole = masked.clone();
+        assert_eq!(apply(&mut whole, key), std::str::from_utf8(bytes).is_ok(), "{bytes:x?} as a whole");
+        assert_eq!(whole, bytes);
+        for split in 0..=bytes.len() {
+            let (mut in_place, mut appended) = (Validator::default(), Validator::default());
+            let (mut piece, mut out) = (masked.clone(), b"\xff before".to_vec());
+            let (head, tail) = piece.split_at_mut(split);
+            let in_place = in_place.apply(head, key).and_then(|next| {
+                in_place.apply(tail, next)?;
+                in_place.finish()
+            });
+            let appended = appended.append(&mut out, &masked[..split], key).and_then(|next| {
+                appended.append(&mut out, &masked[split..], next)?;
+                appended.finish()
+            });
+            let expect = std::str::from_utf8(bytes).map(drop).map_err(|_| InvalidUtf8);
+            assert_eq!((in_place, appended), (expect, expect), "{bytes:x?} split at {split}");
+            if expect.is_ok() {
+                assert_eq!((&piece[..], &out[8..]), (bytes, bytes), "split at {split}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_is_validated_as_it_is_unmasked() {
+        check_unmasking(b"");
+        check_unmasking(&[b'x'; 200]);
+        check_unmasking("κόσμε, 世界, 🌍: ".repeat(12).as_bytes());
+        check_unmasking(&["x".repeat(130).as_bytes(), "é".as_bytes(), &[b'x'; 70]].concat());
+        check_unmasking(&[&[b'x'; 130][..], b"\xed\xa0\x80", &[b'x'; 70]].concat());
+        check_unmasking(b"ends inside \xf0\x9f\x92");
+        check_unmasking(b"\xc3 is cut by ASCII");
+    }
+
+    #[test]
+    fn unmasked_byte_by_byte_text_fails_at_its_first_bad_byte() {
+        for bytes in [&b"ok\xff"[..], b"ok\xf4\x90\x80\x80", b"\xe2\x82(", b"\xed\xa0\x80", b"\xc3\xa9\xc1\xbf"] {
+            let (mut validator, mut out, mut key) = (Validator::default(), Vec::new(), [0; 4]);
+            let failed = bytes.iter().position(|byte| match validator.append(&mut out, &[*byte], key) {
+                Ok(next) => {
+                    key = next;
+                    false
+                }
+                Err(InvalidUtf8) => true,
+            });
+            assert_eq!(failed.map(|index| index + 1), naive(bytes), "{bytes:x?}");
+        }
     }
 }

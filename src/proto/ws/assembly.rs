@@ -6,7 +6,7 @@ use crate::proto::ws::session::Limits;
 use crate::proto::ws::{Message, Payload, ProtocolError};
 use crate::simd::mask;
 use crate::simd::mask::Key;
-use crate::simd::utf8::Validator;
+use crate::simd::utf8::{InvalidUtf8, Validator};
 
 /// The first block of a message that is announced longer than its first piece.
 const FIRST_BLOCK_LEN: usize = 16 << 10;
@@ -50,18 +50,14 @@ impl Assembly {
         pool: &mut Pool,
     ) -> Result<Option<Key>, ProtocolError> {
         self.reserve(piece.len(), to_come, pool);
-        let start = self.block.len();
-        let key = match key {
-            Some(key) => Some(mask::append(&mut self.block, piece, key)),
-            None => {
-                self.block.extend_from_slice(piece);
-                None
-            }
-        };
         if self.kind == MessageKind::Text {
-            self.text.push(&self.block[start..]).map_err(|_| ProtocolError::InvalidUtf8)?;
+            return self.append_text(piece, key).map_err(|_| ProtocolError::InvalidUtf8);
         }
-        Ok(key)
+        let Some(key) = key else {
+            self.block.extend_from_slice(piece);
+            return Ok(None);
+        };
+        Ok(Some(mask::append(&mut self.block, piece, key)))
     }
 
     /// Ends the message.
@@ -79,6 +75,14 @@ impl Assembly {
 
     pub(super) fn len(&self) -> usize {
         self.block.len()
+    }
+
+    fn append_text(&mut self, piece: &[u8], key: Option<Key>) -> Result<Option<Key>, InvalidUtf8> {
+        let Some(key) = key else {
+            self.block.extend_from_slice(piece);
+            return self.text.push(piece).map(|()| None);
+        };
+        self.text.append(&mut self.block, piece, key).map(Some)
     }
 
     /// Makes room for `len` bytes, and for some of the `to_come` bytes that are announced.

@@ -300,10 +300,16 @@ impl Session {
 /// The message that lies whole at the front of `input`.
 fn whole_message<'b>(kind: MessageKind, frame: Frame, input: &mut &'b mut [u8]) -> Result<Event<'b>, ProtocolError> {
     let payload = take(input, frame.remaining);
-    if let Some(key) = frame.key {
-        mask::apply(payload, key);
-    }
-    if kind == MessageKind::Text && !utf8::is_valid(payload) {
+    let is_valid = match (frame.key, kind) {
+        (Some(key), MessageKind::Text) => utf8::apply(payload, key),
+        (None, MessageKind::Text) => utf8::is_valid(payload),
+        (Some(key), MessageKind::Binary) => {
+            mask::apply(payload, key);
+            true
+        }
+        (None, MessageKind::Binary) => true,
+    };
+    if !is_valid {
         return Err(ProtocolError::InvalidUtf8);
     }
     Ok(Event::Message(Message { kind, payload: Payload::View(payload) }))
