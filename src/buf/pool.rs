@@ -6,6 +6,8 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::buf::send_queue::Segment;
+
 /// The smallest block: the replies of a turn to a quiet connection fit.
 const CLASS_LEN_MIN: usize = 1 << 10;
 /// The largest block that is kept. Larger ones go back to the allocator.
@@ -13,6 +15,8 @@ const CLASS_LEN_MAX: usize = 1 << 20;
 const CLASS_COUNT: usize = (CLASS_LEN_MAX.ilog2() - CLASS_LEN_MIN.ilog2() + 1) as usize;
 /// Room beside a payload of exactly a class's size, for a frame header on either side.
 const SLACK: usize = 64;
+/// How many empty lists are kept: as many sends may be under way at a time that gather segments.
+const LISTS_MAX: usize = 1024;
 /// What a pool keeps for later by default.
 const RETAINED_BYTES_MAX: usize = 32 << 20;
 
@@ -51,6 +55,8 @@ pub struct Pool {
     retained_bytes: usize,
     retained_bytes_max: usize,
     lent: usize,
+    /// Empty lists for sends that gather several segments.
+    lists: Vec<Vec<Segment>>,
 }
 
 /// The free blocks of one size.
@@ -73,7 +79,7 @@ impl Pool {
     /// Makes an empty pool that keeps at most `retained_bytes_max` bytes of free blocks.
     #[must_use]
     pub fn new(retained_bytes_max: usize) -> Self {
-        Self { free: Default::default(), retained_bytes: 0, retained_bytes_max, lent: 0 }
+        Self { free: Default::default(), retained_bytes: 0, retained_bytes_max, lent: 0, lists: Vec::new() }
     }
 
     /// Lends an empty block with room for at least `len` bytes and a frame header.
@@ -119,6 +125,22 @@ impl Pool {
                 self.retained_bytes -= block.capacity();
             }
             class.idle = class.blocks.len();
+        }
+    }
+
+    /// An empty list of segments.
+    pub(super) fn take_list(&mut self) -> Vec<Segment> {
+        self.lists.pop().unwrap_or_default()
+    }
+
+    /// Keeps a list for later, and gives back what is in it.
+    pub(super) fn give_list(&mut self, mut list: Vec<Segment>) {
+        for segment in list.drain(..) {
+            segment.give_back(self);
+        }
+        // One that never held anything has no memory.
+        if list.capacity() > 0 && self.lists.len() < LISTS_MAX {
+            self.lists.push(list);
         }
     }
 

@@ -31,7 +31,7 @@ impl Segment {
         }
     }
 
-    fn give_back(self, pool: &mut Pool) {
+    pub(super) fn give_back(self, pool: &mut Pool) {
         if let Self::Block(block) = self {
             pool.give(block);
         }
@@ -83,11 +83,13 @@ impl SendQueue {
     }
 
     /// Takes the front of the queue, as much as one send may carry.
-    pub fn take(&mut self) -> Option<Payload> {
+    pub fn take(&mut self, pool: &mut Pool) -> Option<Payload> {
         let first = self.segments.pop_front()?;
         let mut len = first.bytes().len();
         let count = self.segments.len().min(SEGMENTS_PER_SEND_MAX - 1);
-        let rest: Vec<Segment> = self.segments.drain(..count).collect();
+        // Most sends have a single segment, and need no list.
+        let mut rest = if count > 0 { pool.take_list() } else { Vec::new() };
+        rest.extend(self.segments.drain(..count));
         len += rest.iter().map(|segment| segment.bytes().len()).sum::<usize>();
         self.bytes -= len;
         Some(Payload { first, rest, sent: 0, len })
@@ -134,7 +136,6 @@ impl SendQueue {
 #[derive(Debug)]
 pub struct Payload {
     first: Segment,
-    /// Allocates only when a send gathers several segments.
     rest: Vec<Segment>,
     sent: usize,
     len: usize,
@@ -178,9 +179,7 @@ impl Payload {
     /// Returns the memory to the pool.
     pub fn give_back(self, pool: &mut Pool) {
         self.first.give_back(pool);
-        for segment in self.rest {
-            segment.give_back(pool);
-        }
+        pool.give_list(self.rest);
     }
 }
 
@@ -190,7 +189,7 @@ mod tests {
 
     fn drain(queue: &mut SendQueue, pool: &mut Pool, step: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        while let Some(mut payload) = queue.take() {
+        while let Some(mut payload) = queue.take(pool) {
             while payload.remaining() > 0 {
                 let piece: Vec<u8> = payload.pieces().flatten().copied().take(step).collect();
                 payload.advance(piece.len());
@@ -231,7 +230,7 @@ mod tests {
         for _ in 0..100 {
             queue.write(&mut pool, 10, |out| out.extend_from_slice(b"0123456789"));
         }
-        let payload = queue.take().expect("bytes wait");
+        let payload = queue.take(&mut pool).expect("bytes wait");
         assert_eq!((payload.pieces().count(), payload.remaining()), (1, 1000));
         assert!(queue.is_empty());
         payload.give_back(&mut pool);
@@ -243,7 +242,7 @@ mod tests {
         let (mut pool, mut queue) = (Pool::default(), SendQueue::default());
         let frame = SharedFrame::new(&[9; GATHER_LEN_MAX + 1]);
         queue.push_shared(&mut pool, &frame);
-        let payload = queue.take().expect("bytes wait");
+        let payload = queue.take(&mut pool).expect("bytes wait");
         assert_eq!(payload.pieces().next().map(<[u8]>::as_ptr), Some(frame.as_ptr()));
         assert_eq!(pool.lent(), 0);
     }
@@ -255,6 +254,6 @@ mod tests {
         queue.push_shared(&mut pool, &SharedFrame::new(&[1; 4000]));
         queue.clear(&mut pool);
         assert_eq!((queue.bytes(), pool.lent()), (0, 0));
-        assert!(queue.take().is_none());
+        assert!(queue.take(&mut pool).is_none());
     }
 }

@@ -164,7 +164,7 @@ mod tests {
         let address = block.as_ptr();
         let mut message = Message { kind: MessageKind::Binary, payload: Payload::Block(block) };
         Effects::new(ID, &mut queue, 0, &mut pool, &mut commands).echo(&mut message);
-        let sent = queue.take().expect("a frame waits");
+        let sent = queue.take(&mut pool).expect("a frame waits");
         let pieces: Vec<&[u8]> = sent.pieces().collect();
         assert_eq!(pieces[0], [0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xa0]);
         assert_eq!((pieces[1].as_ptr(), pieces[1].len(), message.bytes().len()), (address, 100_000, 0));
@@ -184,7 +184,7 @@ mod tests {
         effects.close_other(OTHER, CloseCode::GOING_AWAY, "too");
         assert_eq!(effects.queued_bytes(), 6);
         assert_eq!(effects.into_close(), Some((CloseCode::NORMAL, "done".into())));
-        let sent = queue.take().expect("frames wait");
+        let sent = queue.take(&mut pool).expect("frames wait");
         assert_eq!(sent.pieces().collect::<Vec<_>>(), [b"\x81\x01a\x82\x01b"]);
         let close = Command::Close { connection: OTHER, code: CloseCode::GOING_AWAY, reason: "too".into() };
         assert_eq!(commands, [Command::Broadcast { frame }, close]);

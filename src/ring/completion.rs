@@ -1,6 +1,6 @@
 //! What an operation came to.
 
-use crate::buf::Payload;
+use crate::buf::{Block, Payload};
 use crate::ring::Lease;
 use crate::slab::Key;
 
@@ -23,6 +23,15 @@ pub enum Completion {
         key: Key,
         /// The bytes, to be given back.
         lease: Lease,
+    },
+    /// Bytes arrived straight in a block, or receiving into it has failed.
+    Filled {
+        /// The connection.
+        key: Key,
+        /// The block, with what arrived at its end.
+        block: Block,
+        /// How many bytes that is, zero if the peer sent FIN, or the error number.
+        result: Result<usize, i32>,
     },
     /// Receiving has ended.
     ReceiveEnded {

@@ -1,4 +1,4 @@
-//! The real driver: one io_uring, its buffers, and the payloads that the kernel is sending.
+//! The real driver: one io_uring, its buffers, and the memory that the kernel is sending or filling.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -8,7 +8,7 @@ use std::{io, mem, ptr};
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue};
 
-use crate::buf::{Payload, SEGMENTS_PER_SEND_MAX};
+use crate::buf::{Block, Payload, SEGMENTS_PER_SEND_MAX};
 use crate::ring::buffer_ring::{BufferRing, GROUP};
 use crate::ring::operation::Operation;
 use crate::ring::token::{Kind, Token};
@@ -32,8 +32,11 @@ pub struct Options {
 
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
-/// What one send takes at most (`MAX_RW_COUNT`). The kernel cuts longer ones and calls that success.
-const SEND_LEN_MAX: u32 = 0x7fff_f000;
+/// What one operation sends or receives at most (`MAX_RW_COUNT`). The kernel cuts longer ones and calls
+/// that success.
+const TRANSFER_LEN_MAX: u32 = 0x7fff_f000;
+/// How much [`ReceiveMode::Head`] takes: a page, with the header somewhere near its beginning.
+const HEAD_LEN_MAX: u32 = 4096;
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
 
@@ -53,6 +56,8 @@ pub struct RingDriver {
     sends_now: Vec<InFlight>,
     /// Sends that wait for their sockets.
     sends_waiting: HashMap<Key, InFlight>,
+    /// Blocks that the kernel is receiving into.
+    fills: HashMap<Key, Block>,
     /// Shutdowns under way, and what follows each of them.
     ///
     /// The kernel runs a shutdown on a thread of its own and looks the slot up only there. If the
@@ -126,6 +131,7 @@ impl RingDriver {
             backlog: options.backlog.into(),
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
+            fills: HashMap::new(),
             shutdowns: HashMap::new(),
             spare_messages: Vec::new(),
             reaped: Vec::new(),
@@ -159,8 +165,8 @@ impl RingDriver {
     fn push(&mut self, operation: Operation) {
         let entry = operation.entry();
         loop {
-            // SAFETY: the memory that an entry points to belongs to `sends_now` or `sends_waiting`
-            // until its completion, see `send`; other operations carry none.
+            // SAFETY: the memory that an entry points to belongs to `sends_now`, `sends_waiting` or
+            // `fills` until its completion, see `send` and `fill`; other operations carry none.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
@@ -254,6 +260,7 @@ impl RingDriver {
     ) {
         match kind {
             Kind::Receive => self.complete_receive(key, result, flags, completions),
+            Kind::Fill => self.complete_fill(key, result, completions),
             Kind::Accept => {
                 if let Ok(slot) = u32::try_from(result) {
                     self.free_slots -= 1;
@@ -314,6 +321,19 @@ impl RingDriver {
         completions.push(Completion::ReceiveEnded { key, end });
     }
 
+    fn complete_fill(&mut self, key: Key, result: i32, completions: &mut Vec<Completion>) {
+        let mut block = self.fills.remove(&key).expect("a block is kept until the one completion of its receive");
+        let result = of_result(result);
+        let filled = block.len() + result.unwrap_or(0);
+        assert!(filled <= block.capacity(), "the kernel receives no more than it was asked for");
+        // SAFETY:
+        // - within the capacity, as was just checked;
+        // - initialised: the kernel was given the memory from the old length on, and has written as
+        //   many bytes there as it says.
+        unsafe { block.set_len(filled) };
+        completions.push(Completion::Filled { key, block, result });
+    }
+
     /// The operation that sends `payload`, the message it needs for several pieces, and the length.
     fn send_operation(
         &mut self,
@@ -328,7 +348,7 @@ impl RingDriver {
             let operation = Operation::SendMessage { key, message: &raw const message.header, mode };
             (operation, Some(message), len)
         } else {
-            let len = u32::try_from(first.len()).map_or(SEND_LEN_MAX, |len| len.min(SEND_LEN_MAX));
+            let len = u32::try_from(first.len()).map_or(TRANSFER_LEN_MAX, |len| len.min(TRANSFER_LEN_MAX));
             (Operation::Send { key, bytes: first.as_ptr(), len, mode }, None, len as usize)
         }
     }
@@ -338,7 +358,7 @@ impl RingDriver {
         let mut message = self.spare_messages.pop().unwrap_or_else(Message::new);
         let (mut count, mut len) = (0, 0);
         for (piece, target) in payload.pieces().zip(&mut message.pieces) {
-            let piece_len = piece.len().min(SEND_LEN_MAX as usize - len);
+            let piece_len = piece.len().min(TRANSFER_LEN_MAX as usize - len);
             *target = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece_len };
             count += 1;
             len += piece_len;
@@ -370,11 +390,23 @@ impl Driver for RingDriver {
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         // Where the kernel can bound a series, every one is.
         let bytes_max = self.series_bytes_max;
-        self.push(if mode == ReceiveMode::Series || bytes_max > 0 {
-            Operation::ReceiveMultishot { key, bytes_max }
-        } else {
-            Operation::ReceiveOnce { key }
+        self.push(match mode {
+            ReceiveMode::Bounded if bytes_max == 0 => Operation::ReceiveOnce { key, bytes_max: 0 },
+            ReceiveMode::Series | ReceiveMode::Bounded => Operation::ReceiveMultishot { key, bytes_max },
+            ReceiveMode::Head => Operation::ReceiveOnce { key, bytes_max: HEAD_LEN_MAX },
         });
+    }
+
+    fn fill(&mut self, key: Key, mut block: Block, len: usize) {
+        let room = block.spare_capacity_mut();
+        let len = u32::try_from(len.min(room.len())).unwrap_or(TRANSFER_LEN_MAX);
+        let bytes = room.as_mut_ptr().cast();
+        // Checked before: replacing a block would free what the kernel is writing to.
+        assert!(!self.fills.contains_key(&key), "a connection has at most one receive under way");
+        // The bytes are on the heap, so that moving the block leaves the pointer right, and nobody
+        // looks at the block until its completion.
+        self.fills.insert(key, block);
+        self.push(Operation::ReceiveInto { key, bytes, len });
     }
 
     fn cancel_receive(&mut self, key: Key) {
@@ -448,7 +480,8 @@ impl Drop for RingDriver {
         let cancelled = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         let nothing_left = matches!(&cancelled, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
         if cancelled.is_err() && !nothing_left {
-            // It can't be told what the kernel still reads: leak it rather than free it.
+            // It can't be told what the kernel still reads or writes: leak it rather than free it.
+            mem::forget(mem::take(&mut self.fills));
             mem::forget(mem::take(&mut self.sends_now));
             mem::forget(mem::take(&mut self.sends_waiting));
         }

@@ -29,7 +29,7 @@ mod token;
 
 use std::io;
 
-use crate::buf::Payload;
+use crate::buf::{Block, Payload};
 use crate::slab::Key;
 
 pub use buffer_ring::{BufferMode, Lease};
@@ -55,6 +55,9 @@ pub enum ReceiveMode {
     Series,
     /// A buffer's worth at the most: the way for a peer that would take all buffers in one turn.
     Bounded,
+    /// Some kilobytes at the most: the way to the header of a frame whose payload is expected to be so
+    /// long that it is received by [`Driver::fill`].
+    Head,
 }
 
 /// What a worker needs of a kernel: operations in, completions out.
@@ -73,6 +76,10 @@ pub trait Driver {
 
     /// Receives from a connection until [`Completion::ReceiveEnded`].
     fn receive(&mut self, key: Key, mode: ReceiveMode);
+
+    /// Receives straight into `block`, behind what it holds and within its capacity: what has arrived,
+    /// `len` bytes at the most. Gives one [`Completion::Filled`]. No other receive may be under way.
+    fn fill(&mut self, key: Key, block: Block, len: usize);
 
     /// Stops receiving. What arrived before is still delivered.
     fn cancel_receive(&mut self, key: Key);

@@ -187,7 +187,7 @@ impl Trial {
             block.resize(FILL_LEN / 2, byte);
             queue.push_block(&mut pool, block);
         }
-        let payload = queue.take().ok_or_else(|| io::Error::other("two blocks were queued"))?;
+        let payload = queue.take(&mut pool).ok_or_else(|| io::Error::other("two blocks were queued"))?;
         self.driver.send(key, payload, SendMode::Now);
         let (mut payload, result) = self.sent()?;
         let Some(taken) = result.ok().filter(|count| (1..FILL_LEN).contains(count)) else {

@@ -15,11 +15,11 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use crate::buf::Payload;
+use crate::buf::{Block, Payload};
 use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
 use crate::slab::Key;
 
-use world::Submitted;
+use world::{Socket, Submitted};
 
 pub(crate) use fault::Fault;
 pub(crate) use peer::{Ending, Peer};
@@ -30,6 +30,8 @@ pub(crate) use world::{Stop, World};
 const SLICE_MS_MAX: u64 = 5;
 /// The smallest receive buffer: with less, an honest peer would be too slow for any deadline.
 const BUFFER_LEN_MIN: usize = 256;
+/// What [`ReceiveMode::Head`] takes at most.
+const HEAD_LEN_MAX: usize = 4096;
 /// What freed receive buffers are filled with, so that a view kept for too long shows.
 const POISON: u8 = 0xa5;
 
@@ -73,14 +75,48 @@ impl SimDriver {
             } else {
                 deliver_sent(&mut world, slot, completions);
                 self.deliver_received(&mut world, slot, completions);
+                self.deliver_filled(&mut world, slot, completions);
                 deliver_closed(&mut world, slot, completions);
             }
         }
     }
 
+    /// Receives into the block that a socket was given for it.
+    fn deliver_filled(&mut self, world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
+        let Some(socket) = world.sockets.get_mut(&slot) else { return };
+        let Some((mut block, asked)) = socket.armed_block.take() else { return };
+        let key = socket.key.expect("an armed socket was named by an operation");
+        let cancelled = socket.armed_cancelled;
+        let reset = world.peers[socket.peer].reset;
+        let (inbound_len, inbound_fin) = (socket.inbound.len(), socket.inbound_fin);
+        let result = if cancelled && world.random.one_in(2) {
+            world.fault(Fault::CancelledReceive);
+            Err(libc::ECANCELED)
+        } else if reset {
+            Err(libc::ECONNRESET)
+        } else if inbound_len > 0 {
+            let len = world.random.piece(inbound_len.min(asked));
+            if len < asked {
+                world.fault(Fault::ShortFill);
+            }
+            block.extend(world.socket(key).inbound.drain(..len));
+            Ok(len)
+        } else if inbound_fin {
+            Ok(0)
+        } else {
+            world.socket(key).armed_block = Some((block, asked));
+            return;
+        };
+        let socket = world.socket(key);
+        socket.armed = false;
+        socket.armed_cancelled = false;
+        completions.push(Completion::Filled { key, block, result });
+    }
+
     fn deliver_received(&mut self, world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
         for _ in 0..1 + world.random.below(4) {
-            let Some(socket) = world.sockets.get_mut(&slot).filter(|socket| socket.armed) else { return };
+            let armed = |socket: &&mut Socket| socket.armed && socket.armed_block.is_none();
+            let Some(socket) = world.sockets.get_mut(&slot).filter(armed) else { return };
             let key = socket.key.expect("an armed socket was named by an operation");
             let reset = world.peers[socket.peer].reset;
             let end = if socket.armed_cancelled && world.random.one_in(2) {
@@ -111,7 +147,8 @@ impl SimDriver {
         };
         let target = &mut self.buffers[usize::from(buffer)];
         let inbound_len = world.sockets[&key.slot].inbound.len();
-        let len = world.random.piece(inbound_len.min(target.len()));
+        let once = world.sockets[&key.slot].armed_once;
+        let len = world.random.piece(inbound_len.min(target.len()).min(once.unwrap_or(usize::MAX)));
         if len < inbound_len {
             world.fault(if len == 1 { Fault::OneByteReceive } else { Fault::ShortReceive });
         }
@@ -121,7 +158,7 @@ impl SimDriver {
         }
         let lease = Lease { owner: 0, buffer, start: 0, len: u32::try_from(len).expect("buffers are small") };
         completions.push(Completion::Received { key, lease });
-        if world.sockets[&key.slot].armed_once {
+        if once.is_some() {
             return Some(ReceiveEnd::Exhausted);
         }
         world.random.one_in(20).then(|| {
@@ -173,14 +210,27 @@ impl Driver for SimDriver {
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
-        socket.armed_once = mode == ReceiveMode::Bounded;
+        socket.armed_once = match mode {
+            ReceiveMode::Series => None,
+            ReceiveMode::Bounded => Some(usize::MAX),
+            ReceiveMode::Head => Some(HEAD_LEN_MAX),
+        };
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
+    }
+
+    fn fill(&mut self, key: Key, block: Block, len: usize) {
+        assert!(len > 0 && len.min(block.capacity() - block.len()) > 0, "a block has room for something");
+        let len = len.min(block.capacity() - block.len());
+        let mut world = self.world.borrow_mut();
+        let socket = world.socket(key);
+        assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
+        socket.armed_block = Some((block, len));
     }
 
     fn cancel_receive(&mut self, key: Key) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
-        socket.armed_cancelled = socket.armed;
+        socket.armed_cancelled = socket.armed && socket.armed_block.is_none();
     }
 
     fn send(&mut self, key: Key, payload: Payload, mode: SendMode) {

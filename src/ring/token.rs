@@ -21,6 +21,7 @@ pub(super) enum Kind {
     /// Posted by another ring.
     Wake,
     Shutdown,
+    Fill,
 }
 
 /// An operation of one life of a slot.
@@ -57,6 +58,7 @@ impl Token {
             6 => Kind::Close,
             7 => Kind::Wake,
             8 => Kind::Shutdown,
+            9 => Kind::Fill,
             _ => return None,
         };
         let slot = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_field_survives_packing_at_its_bounds() {
-        let of_connections = [Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Close, Kind::Shutdown];
+        let of_connections = [Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Close, Kind::Shutdown, Kind::Fill];
         let kinds = of_connections.into_iter().chain([Kind::Accept, Kind::Quiet, Kind::Wake]);
         for kind in kinds {
             for slot in [0, 1, u32::MAX] {

@@ -50,6 +50,15 @@ pub(super) enum Pause {
     Turn,
 }
 
+/// Where what is being received goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Target {
+    /// To receive buffers.
+    Buffers,
+    /// Straight to the message under way.
+    Block,
+}
+
 /// How many receives in a row must stay within bounds before a greedy peer is trusted again.
 const PROBATION: u8 = 64;
 
@@ -62,8 +71,8 @@ pub(super) struct Connection {
     pub(super) deadline_of: Option<Phase>,
     /// It is in the list of this turn.
     pub(super) touched: bool,
-    /// A receive is armed.
-    pub(super) receiving: bool,
+    /// A receive is under way.
+    pub(super) receiving: Option<Target>,
     /// The armed receive was told to end.
     pub(super) receive_cancelled: bool,
     /// A send is under way.
@@ -81,6 +90,9 @@ pub(super) struct Connection {
     /// It has sent more than could be processed at once: it gets one receive buffer a time until
     /// that has gone well for so many receives.
     pub(super) probation: u8,
+    /// The length of the last message, if it was received straight into its block: as long a one may
+    /// come again.
+    pub(super) long_bytes: u32,
     /// It waits for its turn to receive.
     pub(super) queues: bool,
     /// The turn in which a message of it last began or ended: its place while there is a shortage.
@@ -126,7 +138,7 @@ impl Connection {
             farewell: Farewell::Close,
             deadline_of: None,
             touched: false,
-            receiving: false,
+            receiving: None,
             receive_cancelled: false,
             sending: false,
             eof: false,
@@ -135,6 +147,7 @@ impl Connection {
             close_sent: false,
             pause: None,
             probation: 0,
+            long_bytes: 0,
             queues: false,
             place: turn,
             place_receives: 0,
@@ -167,6 +180,53 @@ impl Connection {
             stash.extend_from_slice(rest);
         }
         self.active = Some(active);
+    }
+
+    /// Takes a block that it lent, with `received` more bytes at its end.
+    pub(super) fn receive_straight<H: Handler>(
+        &mut self,
+        key: Key,
+        block: Block,
+        received: usize,
+        context: &mut Context<H>,
+    ) {
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        self.begin_turn(context.turn);
+        match active.session.restore(block, received, &mut context.pool) {
+            Ok(Some(event)) => {
+                if let Event::Message(message) = &event {
+                    self.long_bytes = u32::try_from(message.bytes().len()).unwrap_or(u32::MAX);
+                    self.place = context.turn;
+                }
+                self.handle_event(key, &mut active, event, context);
+            }
+            Ok(None) => {}
+            Err(error) => self.fail(key, &mut active, error, context),
+        }
+        if received > 0 && !matches!(self.phase, Phase::Open | Phase::Closing) {
+            self.farewell = Farewell::Linger;
+        }
+        // There is no more, but what was answered may be too much for the queue.
+        self.receive_frames(key, &mut active, &mut [], context);
+        self.active = Some(active);
+    }
+
+    /// Whether so much of a frame is to come that it had better go straight to its message.
+    pub(super) fn wants_block<H: Handler>(&self, context: &Context<H>) -> bool {
+        let to_come = self.active.as_ref().map_or(0, |active| active.session.payload_to_come());
+        to_come >= context.options.straight_bytes_min || self.long_bytes > 0 && to_come > 0
+    }
+
+    /// Lends the block of the message under way, if that is where the rest of it is wanted, and says
+    /// how many bytes of it may be received.
+    pub(super) fn lend<H: Handler>(&mut self, context: &mut Context<H>) -> Option<(Block, usize)> {
+        if !self.wants_block(context) {
+            return None;
+        }
+        let active = self.active.as_mut()?;
+        let to_come = active.session.payload_to_come();
+        let block = active.session.lend(self.long_bytes as usize, &mut context.pool)?;
+        Some((block, to_come))
     }
 
     /// Goes on with what was stashed, now that the queue has drained or a new turn has begun.
@@ -207,7 +267,7 @@ impl Connection {
     /// Whether something is expected of the peer, be it only its FIN, and not asked for yet.
     pub(super) fn wants_to_receive(&self) -> bool {
         let expected = self.pause.is_none() && !self.eof && self.phase != Phase::Dying;
-        expected && !self.receiving && !self.queues
+        expected && self.receiving.is_none() && !self.queues
     }
 
     fn begin_turn(&mut self, turn: u64) {
@@ -271,6 +331,8 @@ impl Connection {
         match &mut event {
             Event::Message(message) if self.phase == Phase::Open => {
                 context.counters.messages += 1;
+                self.long_bytes =
+                    if message.bytes().len() < context.options.straight_bytes_min { 0 } else { self.long_bytes };
                 context.counters.message_bytes += message.bytes().len() as u64;
                 self.call(key, active, context, |handler, id, effects| handler.on_message(id, message, effects));
             }

@@ -66,6 +66,9 @@ pub struct Options {
     pub stall_timeout_ms: u64,
     /// Frames of a connection that are processed in one turn before others get theirs.
     pub frames_per_turn_max: u32,
+    /// A frame with at least so many bytes still to come is received straight into its message, past
+    /// the receive buffers.
+    pub straight_bytes_min: usize,
     /// Bytes that may wait to be sent to a connection before its messages are no longer read.
     pub send_queue_bytes_max: usize,
     /// Limits of a request head.
@@ -83,6 +86,7 @@ impl Default for Options {
             assembly_timeout_ms: 30_000,
             stall_timeout_ms: 10_000,
             frames_per_turn_max: 1024,
+            straight_bytes_min: 192 << 10,
             send_queue_bytes_max: 256 << 10,
             head: HeadLimits::default(),
             messages: Limits::default(),
@@ -202,6 +206,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         match completion {
             Completion::Received { key, lease } => self.handle_received(key, lease),
             Completion::Sent { key, payload, result } => self.handle_sent(key, payload, result),
+            Completion::Filled { key, block, result } => self.handle_filled(key, block, result),
             Completion::ReceiveEnded { key, end } => self.handle_receive_ended(key, end),
             Completion::Accepted { slot } => self.handle_accepted(slot),
             Completion::AcceptEnded { errno } => self.handle_accept_ended(errno),

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use crate::buf::Block;
 use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, Lease, ReceiveEnd};
 use crate::slab::Key;
@@ -20,6 +21,21 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             None => {}
         }
         self.driver.give_back(lease);
+    }
+
+    /// Takes a block back into which a connection received.
+    pub(super) fn handle_filled(&mut self, key: Key, block: Block, result: Result<usize, i32>) {
+        let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
+        connection.receive_straight(key, block, result.unwrap_or(0), &mut self.context);
+        self.handle_receive_ended(
+            key,
+            match result {
+                Ok(0) => ReceiveEnd::Eof,
+                Ok(_) => ReceiveEnd::Exhausted,
+                Err(libc::ECANCELED) => ReceiveEnd::Cancelled,
+                Err(errno) => ReceiveEnd::Failed(errno),
+            },
+        );
     }
 
     /// Processes what connections had left over from the last turn, whose share they had used up.
@@ -42,7 +58,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     pub(super) fn handle_receive_ended(&mut self, key: Key, end: ReceiveEnd) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.receiving = false;
+        connection.receiving = None;
         connection.receive_cancelled = false;
         match end {
             // Settling asks again, if there is still something to be received.

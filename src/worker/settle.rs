@@ -6,7 +6,8 @@ use crate::handler::Handler;
 use crate::ring::{Driver, ReceiveMode, SendMode};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Farewell, Phase};
+use crate::worker::connection::{Connection, Farewell, Phase, Target};
+use crate::worker::context::Context;
 use crate::worker::shortage::Shortage;
 
 impl<D: Driver, H: Handler> Worker<D, H> {
@@ -41,7 +42,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         connection.touched = false;
         if connection.phase != Phase::Dying {
             if !connection.sending
-                && let Some(payload) = connection.active.as_mut().and_then(|active| active.queue.take())
+                && let Some(payload) =
+                    connection.active.as_mut().and_then(|active| active.queue.take(&mut self.context.pool))
             {
                 connection.sending = true;
                 self.driver.send(key, payload, SendMode::Now);
@@ -50,7 +52,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             // has to follow the send must not wait for somebody else's event.
             self.hurry |= connection.sending && connection.waits_for_send();
             settle_end(connection, key, &mut self.driver);
-            settle_receive(connection, key, &mut self.shortage, &mut self.driver);
+            settle_receive(connection, key, &mut self.shortage, &mut self.context, &mut self.driver);
             connection.rest(&mut self.context);
         }
         if connection.phase == Phase::Dying {
@@ -73,16 +75,25 @@ fn settle_end<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) 
 }
 
 /// Receives while something is expected of the peer, be it only its FIN.
-fn settle_receive<D: Driver>(connection: &mut Connection, key: Key, shortage: &mut Shortage, driver: &mut D) {
+fn settle_receive<D: Driver, H: Handler>(
+    connection: &mut Connection,
+    key: Key,
+    shortage: &mut Shortage,
+    context: &mut Context<H>,
+    driver: &mut D,
+) {
     if connection.wants_to_receive() {
-        if shortage.is_on() {
+        if let Some((block, len)) = connection.lend(context) {
+            connection.receiving = Some(Target::Block);
+            driver.fill(key, block, len);
+        } else if shortage.is_on() {
             connection.queues = true;
             shortage.join(connection.place, key);
         } else {
             receive(connection, key, driver);
         }
-    } else if connection.pause.is_some()
-        && connection.receiving
+    } else if connection.receiving == Some(Target::Buffers)
+        && (connection.pause.is_some() || connection.wants_block(context))
         && !mem::replace(&mut connection.receive_cancelled, true)
     {
         driver.cancel_receive(key);
@@ -90,14 +101,19 @@ fn settle_receive<D: Driver>(connection: &mut Connection, key: Key, shortage: &m
 }
 
 fn receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
-    connection.receiving = true;
-    driver.receive(key, if connection.probation > 0 { ReceiveMode::Bounded } else { ReceiveMode::Series });
+    connection.receiving = Some(Target::Buffers);
+    let mode = match connection {
+        Connection { long_bytes: 1.., .. } => ReceiveMode::Head,
+        Connection { probation: 1.., .. } => ReceiveMode::Bounded,
+        _ => ReceiveMode::Series,
+    };
+    driver.receive(key, mode);
 }
 
 /// Ends what is under way, then closes: a slot may not be given out again before its last
 /// operation has completed.
 fn settle_death<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
-    if connection.receiving || connection.sending {
+    if connection.receiving.is_some() || connection.sending {
         if !mem::replace(&mut connection.cancelled, true) {
             driver.cancel(key);
         }

@@ -6,18 +6,21 @@ use crate::proto::ws::session::Limits;
 use crate::proto::ws::{Message, Payload, ProtocolError};
 use crate::simd::mask;
 use crate::simd::mask::Key;
-use crate::simd::utf8::{InvalidUtf8, Validator};
+use crate::simd::utf8::Validator;
 
 /// The first block of a message that is announced longer than its first piece.
 const FIRST_BLOCK_LEN: usize = 16 << 10;
 /// How many times as long as what has arrived a free block may be.
 const READY_FACTOR: usize = 4;
+/// Less room than this for what is to come is not worth an operation of its own.
+const ROOM_MIN: usize = 4 << 10;
 
 /// The fragments of a message, unmasked, validated as far as they arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     kind: MessageKind,
-    block: Block,
+    /// `None` while it is lent, see [`Assembly::lend`].
+    block: Option<Block>,
     text: Validator,
     fragments: u32,
     empty_run: u32,
@@ -25,7 +28,7 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn new(kind: MessageKind, pool: &mut Pool) -> Self {
-        Self { kind, block: pool.take(0), text: Validator::default(), fragments: 0, empty_run: 0 }
+        Self { kind, block: Some(pool.take(0)), text: Validator::default(), fragments: 0, empty_run: 0 }
     }
 
     /// Counts a further fragment of `payload_len` bytes.
@@ -49,15 +52,43 @@ impl Assembly {
         to_come: usize,
         pool: &mut Pool,
     ) -> Result<Option<Key>, ProtocolError> {
-        self.reserve(piece.len(), to_come, pool);
-        if self.kind == MessageKind::Text {
-            return self.append_text(piece, key).map_err(|_| ProtocolError::InvalidUtf8);
-        }
-        let Some(key) = key else {
-            self.block.extend_from_slice(piece);
-            return Ok(None);
+        let is_text = self.kind == MessageKind::Text;
+        let (block, text) = self.reserve(piece.len(), to_come, pool);
+        let next = match key {
+            Some(key) if is_text => text.append(block, piece, key).map(Some),
+            Some(key) => Ok(Some(mask::append(block, piece, key))),
+            None => {
+                block.extend_from_slice(piece);
+                if is_text { text.push(piece).map(|()| None) } else { Ok(None) }
+            }
         };
-        Ok(Some(mask::append(&mut self.block, piece, key)))
+        next.map_err(|_| ProtocolError::InvalidUtf8)
+    }
+
+    /// Lends the block, with room for some of the `to_come` bytes that are announced, for all of them
+    /// if that makes no more than `trusted`.
+    pub(super) fn lend(&mut self, to_come: usize, trusted: usize, pool: &mut Pool) -> Block {
+        let len = if self.len() + to_come <= trusted { to_come } else { to_come.min(ROOM_MIN) };
+        self.reserve(len, to_come - len, pool);
+        self.block.take().expect("a block that is lent is not lent again")
+    }
+
+    /// Takes the block back; what it holds from `start` on has just arrived in it.
+    pub(super) fn restore(
+        &mut self,
+        mut block: Block,
+        start: usize,
+        key: Option<Key>,
+    ) -> Result<Option<Key>, ProtocolError> {
+        let piece = &mut block[start..];
+        let next = match (key, self.kind) {
+            (Some(key), MessageKind::Text) => self.text.apply(piece, key).map(Some),
+            (Some(key), MessageKind::Binary) => Ok(Some(mask::apply(piece, key))),
+            (None, MessageKind::Text) => self.text.push(piece).map(|()| None),
+            (None, MessageKind::Binary) => Ok(None),
+        };
+        self.block = Some(block);
+        next.map_err(|_| ProtocolError::InvalidUtf8)
     }
 
     /// Ends the message.
@@ -66,43 +97,40 @@ impl Assembly {
             self.give_back(pool);
             return Err(ProtocolError::InvalidUtf8);
         }
-        Ok(Message { kind: self.kind, payload: Payload::Block(self.block) })
+        let block = self.block.expect("a message whose end has arrived has its block");
+        Ok(Message { kind: self.kind, payload: Payload::Block(block) })
     }
 
     pub(super) fn give_back(self, pool: &mut Pool) {
-        pool.give(self.block);
+        if let Some(block) = self.block {
+            pool.give(block);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.block.len()
+        self.block.as_ref().map_or(0, |block| block.len())
     }
 
-    fn append_text(&mut self, piece: &[u8], key: Option<Key>) -> Result<Option<Key>, InvalidUtf8> {
-        let Some(key) = key else {
-            self.block.extend_from_slice(piece);
-            return self.text.push(piece).map(|()| None);
-        };
-        self.text.append(&mut self.block, piece, key).map(Some)
-    }
-
-    /// Makes room for `len` bytes, and for some of the `to_come` bytes that are announced.
+    /// Makes room for `len` bytes, and for some of the `to_come` bytes that are announced after them.
     ///
     /// A length that was only announced is never allocated, or a peer could pin memory with
     /// headers alone: a new block is the smallest that holds what has arrived. A free block of the
     /// pool is memory that we have already, so it may be a few times as long, and in steady state a
     /// message is copied little more than once.
-    fn reserve(&mut self, len: usize, to_come: usize, pool: &mut Pool) {
-        let needed = self.block.len() + len;
-        if needed <= self.block.capacity() {
-            return;
+    fn reserve(&mut self, len: usize, to_come: usize, pool: &mut Pool) -> (&mut Block, &mut Validator) {
+        let block = self.block.as_mut().expect("nothing is appended to a block that is lent");
+        let needed = block.len() + len;
+        if needed <= block.capacity() {
+            return (block, &mut self.text);
         }
         let whole = needed.saturating_add(to_come);
-        let mut block = pool.take_ready(whole.min(needed.saturating_mul(READY_FACTOR))).unwrap_or_else(|| {
+        let mut longer = pool.take_ready(whole.min(needed.saturating_mul(READY_FACTOR))).unwrap_or_else(|| {
             // Blocks come in powers of two: asking for twice the length could give four times.
             let grown = needed.max(FIRST_BLOCK_LEN).next_power_of_two();
             pool.take(grown.min(whole))
         });
-        block.extend_from_slice(&self.block);
-        pool.give(std::mem::replace(&mut self.block, block));
+        longer.extend_from_slice(block);
+        pool.give(std::mem::replace(block, longer));
+        (block, &mut self.text)
     }
 }

@@ -137,6 +137,71 @@ impl Session {
         Ok(None)
     }
 
+    /// How many bytes of a data frame's payload are still to come, zero between frames.
+    #[must_use]
+    pub fn payload_to_come(&self) -> usize {
+        self.frame.filter(|frame| !frame.opcode.is_control()).map_or(0, |frame| frame.remaining)
+    }
+
+    /// Lends the block of the message under way, so that what is still to come of its frame can be
+    /// received straight into it: [`Session::payload_to_come`] bytes at the most, behind what it
+    /// holds, within its capacity. `None` if no data frame is under way.
+    ///
+    /// The room grows with what has arrived, lest memory be had for announcements. But a message of
+    /// up to `trusted` bytes gets room at once: the peer has sent as many before.
+    ///
+    /// Nothing may be received otherwise until it is back, see [`Session::restore`].
+    ///
+    /// ```
+    /// use ringsock::buf::Pool;
+    /// use ringsock::proto::ws::{Event, Limits, Role, Session};
+    ///
+    /// let (mut session, mut pool) = (Session::new(Role::Server, Limits::default()), Pool::default());
+    /// let mut head = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f"; // "Hello", cut after two letters
+    /// assert!(session.receive(&mut &mut head[..], &mut pool)?.is_none());
+    ///
+    /// let mut block = session.lend(0, &mut pool).expect("a frame is under way");
+    /// block.extend_from_slice(b"\x4d\x51\x58");
+    /// let event = session.restore(block, 3, &mut pool)?;
+    /// assert!(matches!(event, Some(Event::Message(hello)) if hello.text() == Some("Hello")));
+    /// # Ok::<(), ringsock::proto::ws::ProtocolError>(())
+    /// ```
+    pub fn lend(&mut self, trusted: usize, pool: &mut Pool) -> Option<Block> {
+        let to_come = self.payload_to_come();
+        let message = self.message.as_mut().filter(|_| to_come > 0)?;
+        Some(message.lend(to_come, trusted, pool))
+    }
+
+    /// Takes the block back from [`Session::lend`], with `received` more bytes at its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::receive`].
+    ///
+    /// # Panics
+    ///
+    /// If more was received than was to come.
+    pub fn restore(
+        &mut self,
+        block: Block,
+        received: usize,
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'static>>, ProtocolError> {
+        let (Some(mut frame), Some(message)) = (self.frame.take(), &mut self.message) else {
+            // The session has ended meanwhile.
+            pool.give(block);
+            return Ok(None);
+        };
+        assert!(received <= frame.remaining, "no more was asked for than was to come");
+        frame.remaining -= received;
+        let start = block.len() - received;
+        match message.restore(block, start, frame.key) {
+            Ok(key) => frame.key = key,
+            Err(error) => return Err(self.fail(error, pool)),
+        }
+        self.end_of_piece(frame, pool).map_err(|error| self.fail(error, pool))
+    }
+
     /// Ends the session from our side: further input is discarded.
     pub fn end(&mut self, pool: &mut Pool) {
         self.ended = true;
@@ -239,6 +304,12 @@ impl Session {
         frame.remaining -= piece.len();
         let message = self.message.as_mut().expect("every data frame but a whole message has an assembly");
         frame.key = message.append(piece, frame.key, frame.remaining, pool)?;
+        self.end_of_piece(frame, pool)
+    }
+
+    /// Goes on with a frame of which a piece was added to its message: it, and the message, may be
+    /// complete now.
+    fn end_of_piece(&mut self, frame: Frame, pool: &mut Pool) -> Result<Option<Event<'static>>, ProtocolError> {
         if frame.remaining > 0 {
             self.frame = Some(frame);
             return Ok(None);

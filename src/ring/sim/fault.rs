@@ -7,6 +7,7 @@ pub(crate) enum Fault {
     ShortReceive,
     NoBuffers,
     SeriesEnded,
+    ShortFill,
     ShortSend,
     BlockedSend,
     CancelledSend,
@@ -22,11 +23,12 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::OneByteReceive,
         Self::ShortReceive,
         Self::NoBuffers,
         Self::SeriesEnded,
+        Self::ShortFill,
         Self::ShortSend,
         Self::BlockedSend,
         Self::CancelledSend,

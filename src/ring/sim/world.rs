@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::buf::Payload;
+use crate::buf::{Block, Payload};
 use crate::ring::sim::peer::PeerState;
 use crate::ring::sim::{Ending, Fault, Peer, Random};
 use crate::ring::{Completion, SendMode};
@@ -22,8 +22,10 @@ pub(super) struct Socket {
     /// How much may be on its way to the peer.
     pub(super) room: usize,
     pub(super) armed: bool,
-    /// The armed receive ends with the first bytes.
-    pub(super) armed_once: bool,
+    /// The armed receive ends with the first bytes, of which it takes so many at the most.
+    pub(super) armed_once: Option<usize>,
+    /// The armed receive goes to this block, so many bytes of it.
+    pub(super) armed_block: Option<(Block, usize)>,
     pub(super) armed_cancelled: bool,
     pub(super) waiting: Option<Payload>,
     pub(super) waiting_cancelled: bool,
@@ -326,7 +328,8 @@ impl Socket {
             inbound_fin: false,
             room,
             armed: false,
-            armed_once: false,
+            armed_once: None,
+            armed_block: None,
             armed_cancelled: false,
             waiting: None,
             waiting_cancelled: false,
