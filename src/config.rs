@@ -20,6 +20,9 @@ pub struct Options {
     pub workers: Option<u16>,
     /// How many connections each worker holds; `None` for as many as the system lets it.
     pub connections_max: Option<u32>,
+    /// How long a worker with nothing to do looks for work before it sleeps, in microseconds. That
+    /// spares few connections the time to wake up, and costs the processor as much time.
+    pub spin_us: u32,
     /// Who handles SIGINT and SIGTERM.
     pub signals: Signals,
     /// Limits and deadlines of connections.
@@ -32,6 +35,7 @@ impl Default for Options {
             listen: DEVELOPMENT_ADDRESS,
             workers: None,
             connections_max: None,
+            spin_us: 0,
             signals: Signals::default(),
             worker: worker::Options::default(),
         }

@@ -191,6 +191,7 @@ impl Server {
             connections_max: table_len,
             buffer_mode: features.buffer_mode,
             series_bytes_max: features.series_bytes_max,
+            spin_us: options.spin_us,
             backlog: u32::from(listener::BACKLOG),
         };
         let mut worker_options = options.worker;

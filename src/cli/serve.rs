@@ -25,7 +25,14 @@ pub(super) struct Arguments {
     /// Most connections of each worker [default: what the limit on open files allows]
     #[arg(long, value_name = "COUNT", env = "RINGSOCK_CONNECTIONS")]
     connections: Option<u32>,
+    /// How long an idle worker looks for work before it sleeps: quicker answers for processor time
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, env = "RINGSOCK_SPIN_US",
+        value_parser = clap::value_parser!(u32).range(..=SPIN_US_MAX))]
+    spin_us: u32,
 }
+
+/// More than this is more than any wake-up takes.
+const SPIN_US_MAX: i64 = 10_000;
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     match serve(&arguments) {
@@ -48,6 +55,7 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     options.listen = arguments.listen;
     options.workers = arguments.workers;
     options.connections_max = arguments.connections;
+    options.spin_us = arguments.spin_us;
     options.signals = Signals::Handled;
     let server = Server::start(options, |_| Echo)?;
     print_banner(&server);

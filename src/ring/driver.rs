@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Instant;
-use std::{io, mem, ptr};
+use std::time::{Duration, Instant};
+use std::{hint, io, mem, ptr};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue};
@@ -26,6 +26,8 @@ pub struct Options {
     pub buffer_mode: BufferMode,
     /// How many bytes a series of receives takes before it ends; zero is no limit (before Linux 6.17).
     pub series_bytes_max: u32,
+    /// How long a turn that has to wait looks for completions before it sleeps, in microseconds.
+    pub spin_us: u32,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
 }
@@ -47,6 +49,7 @@ pub struct RingDriver {
     buffers: BufferRing,
     listener: OwnedFd,
     series_bytes_max: u32,
+    spin: Duration,
     /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
     /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
     /// connections are accepted one by one, and the others go on waiting.
@@ -127,6 +130,7 @@ impl RingDriver {
             ring,
             listener,
             series_bytes_max: options.series_bytes_max,
+            spin: Duration::from_micros(options.spin_us.into()),
             free_slots: options.connections_max.into(),
             backlog: options.backlog.into(),
             sends_now: Vec::new(),
@@ -207,7 +211,25 @@ impl RingDriver {
         }
     }
 
+    /// Submits, then looks for something to do as long as the driver's options say. Sleeping and
+    /// waking take longer than many an answer of a peer.
+    fn spin(&mut self) -> io::Result<()> {
+        self.submit(IoUring::submit)?;
+        let until = now() + self.spin;
+        while now() < until {
+            // Either a completion is there, or the kernel has one and waits to be entered.
+            if !self.ring.completion().is_empty() || self.ring.submission().taskrun() {
+                break;
+            }
+            hint::spin_loop();
+        }
+        Ok(())
+    }
+
     fn enter_and_wait(&mut self, wait_ms: Option<u64>) -> io::Result<()> {
+        if !self.spin.is_zero() && wait_ms != Some(0) {
+            self.spin()?;
+        }
         let timeout = wait_ms.map(|ms| {
             let nanoseconds = u32::try_from(ms % 1000 * 1_000_000).expect("below a second");
             Timespec::new().sec(ms / 1000).nsec(nanoseconds)

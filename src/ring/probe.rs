@@ -16,8 +16,14 @@ use crate::sys::machine::Machine;
 const FILL_LEN: usize = 8 << 20;
 /// How long a step may take; it takes microseconds.
 const STEP_MS_MAX: u64 = 5_000;
-const OPTIONS: Options =
-    Options { entries: 16, connections_max: 8, buffer_mode: BufferMode::Incremental, series_bytes_max: 0, backlog: 1 };
+const OPTIONS: Options = Options {
+    entries: 16,
+    connections_max: 8,
+    buffer_mode: BufferMode::Incremental,
+    series_bytes_max: 0,
+    spin_us: 0,
+    backlog: 1,
+};
 /// How many bytes of a connection are received at once: enough for a turn, and as much as a peer that
 /// never reads can have lying with us beside its queue.
 const SERIES_BYTES_MAX: u32 = 256 << 10;
