@@ -55,6 +55,7 @@ pub struct Pool {
     retained_bytes: usize,
     retained_bytes_max: usize,
     lent: usize,
+    copied_bytes: u64,
     /// Empty lists for sends that gather several segments.
     lists: Vec<Vec<Segment>>,
 }
@@ -79,7 +80,14 @@ impl Pool {
     /// Makes an empty pool that keeps at most `retained_bytes_max` bytes of free blocks.
     #[must_use]
     pub fn new(retained_bytes_max: usize) -> Self {
-        Self { free: Default::default(), retained_bytes: 0, retained_bytes_max, lent: 0, lists: Vec::new() }
+        Self {
+            free: Default::default(),
+            retained_bytes: 0,
+            retained_bytes_max,
+            lent: 0,
+            copied_bytes: 0,
+            lists: Vec::new(),
+        }
     }
 
     /// Lends an empty block with room for at least `len` bytes and a frame header.
@@ -126,6 +134,17 @@ impl Pool {
             }
             class.idle = class.blocks.len();
         }
+    }
+
+    /// Counts `len` bytes that were copied into a block of this pool.
+    pub fn count_copy(&mut self, len: usize) {
+        self.copied_bytes += len as u64;
+    }
+
+    /// How many bytes were copied into blocks of this pool, as far as they were counted.
+    #[must_use]
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 
     /// An empty list of segments.

@@ -60,6 +60,7 @@ impl SendQueue {
         write(block);
         let written = block.len() - before;
         self.bytes += written;
+        pool.count_copy(written);
     }
 
     /// Appends a block as it is, without copying it.

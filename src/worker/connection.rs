@@ -178,6 +178,7 @@ impl Connection {
         if !rest.is_empty() {
             let (stash, _) = active.stash.get_or_insert_with(|| (context.pool.take(rest.len()), 0));
             stash.extend_from_slice(rest);
+            context.pool.count_copy(rest.len());
         }
         self.active = Some(active);
     }

@@ -17,6 +17,9 @@ pub struct Counters {
     pub messages: u64,
     /// Bytes of those messages.
     pub message_bytes: u64,
+    /// Bytes copied on their way through the worker: messages that span receive buffers, once, and
+    /// what is written to send blocks, headers included.
+    pub copied_bytes: u64,
     /// Sessions ended for a rule of the protocol or a limit of it.
     pub protocol_errors: u64,
     /// Connections closed since their queue was over its bound when something was published.

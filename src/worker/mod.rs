@@ -186,6 +186,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.expire();
         self.trim();
         self.settle_touched();
+        self.context.counters.copied_bytes = self.context.pool.copied_bytes();
         let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
         Ok(if done { Status::Stopped } else { Status::Running })
     }

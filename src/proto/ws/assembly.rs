@@ -52,6 +52,7 @@ impl Assembly {
         to_come: usize,
         pool: &mut Pool,
     ) -> Result<Option<Key>, ProtocolError> {
+        pool.count_copy(piece.len());
         let is_text = self.kind == MessageKind::Text;
         let (block, text) = self.reserve(piece.len(), to_come, pool);
         let next = match key {
@@ -130,6 +131,7 @@ impl Assembly {
             pool.take(grown.min(whole))
         });
         longer.extend_from_slice(block);
+        pool.count_copy(block.len());
         pool.give(std::mem::replace(block, longer));
         (block, &mut self.text)
     }
