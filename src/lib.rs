@@ -8,7 +8,8 @@
 //! # How a byte travels
 //!
 //! ```text
-//!  socket ─► ring: multishot receive into a shared ring of buffers
+//!  socket ─► ring: multishot receive into a shared ring of buffers,
+//!              │     or, of a long frame, straight into its message
 //!              └─► worker: Connection ─► proto::http, once      the upgrade request
 //!                                    └─► proto::ws::Session     unmasked in place, validated
 //!                                          └─► handler          sees a view of the buffer
@@ -78,8 +79,9 @@ pub mod timer;
 pub mod worker;
 
 pub use config::Options;
-pub use control::Signals;
+pub use control::{Signals, Stopper};
 pub use handler::{Accept, CloseCause, ConnectionId, Effects, Handler, Page};
 pub use proto::http::{Refusal, Request, Upgrade};
 pub use proto::ws::{CloseCode, Message, MessageKind, encoder};
 pub use server::{Error, Server};
+pub use worker::{Handle, PostError};

@@ -467,15 +467,30 @@ fn h17_bad_keys_are_refused() {
 }
 
 /// Refuses some paths and knows two subprotocols.
-struct Gate;
+#[derive(Default)]
+struct Gate {
+    /// Whose upgrade was the last, and whether it was accepted.
+    last: Option<(ConnectionId, bool)>,
+}
 
 impl Handler for Gate {
-    fn on_upgrade(&mut self, request: &Request<'_>, upgrade: &Upgrade<'_>) -> Result<Accept, Refusal> {
-        match request.path() {
+    fn on_upgrade(
+        &mut self,
+        connection: ConnectionId,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+    ) -> Result<Accept, Refusal> {
+        let answer = match request.path() {
             "/forbidden" => Err(Refusal::Forbidden),
             "/full" => Err(Refusal::ServiceUnavailable),
             _ => Ok(Accept { subprotocol: upgrade.choose_subprotocol(&["chat", "v12.stomp"]) }),
-        }
+        };
+        self.last = Some((connection, answer.is_ok()));
+        answer
+    }
+
+    fn on_open(&mut self, connection: ConnectionId, _: &mut Effects<'_>) {
+        assert_eq!(self.last, Some((connection, true)), "who opens was just accepted");
     }
 
     fn on_get(&mut self, request: &Request<'_>) -> Result<Page, Refusal> {
@@ -490,7 +505,7 @@ impl Handler for Gate {
 
 #[test]
 fn h19_h22_the_subprotocol_is_the_servers_own_word() {
-    let trial = Trial { host: Host::start(|_| {}, |_| Gate), refused: 0 };
+    let trial = Trial { host: Host::start(|_| {}, |_| Gate::default()), refused: 0 };
     let many: Vec<String> = (0..1000).map(|number| format!("p{number}")).collect();
     let first = format!("Sec-WebSocket-Protocol: {}", many[..500].join(","));
     let second = format!("Sec-WebSocket-Protocol: {},chat", many[500..].join(","));
@@ -517,7 +532,7 @@ fn h19_h22_the_subprotocol_is_the_servers_own_word() {
 
 #[test]
 fn h23_an_upgrade_that_the_handler_refuses_ends_there() {
-    let mut trial = Trial { host: Host::start(|_| {}, |_| Gate), refused: 0 };
+    let mut trial = Trial { host: Host::start(|_| {}, |_| Gate::default()), refused: 0 };
     for (path, status) in [("/forbidden", 403), ("/full", 503)] {
         let request = head(&format!("GET {path} HTTP/1.1"), &UPGRADE_LINES);
         trial.check_refused(&request, status);

@@ -13,7 +13,7 @@ const PATHS: [&str; 3] = ["/", "/ws", "/echo"];
 pub struct Echo;
 
 impl Handler for Echo {
-    fn on_upgrade(&mut self, request: &Request<'_>, _: &Upgrade<'_>) -> Result<Accept, Refusal> {
+    fn on_upgrade(&mut self, _: ConnectionId, request: &Request<'_>, _: &Upgrade<'_>) -> Result<Accept, Refusal> {
         if PATHS.contains(&request.path()) { Ok(Accept::default()) } else { Err(Refusal::NotFound) }
     }
 

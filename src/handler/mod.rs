@@ -65,11 +65,19 @@ pub struct Page {
 pub trait Handler {
     /// Decides about a request to upgrade. By default every path is accepted, without a subprotocol.
     ///
+    /// If it is accepted, `on_open` follows at once, with the same `connection`: what the request said
+    /// can be kept under that id. If it is refused, nothing follows, and the id never comes back.
+    ///
     /// # Errors
     ///
     /// The refusal that the peer gets as an HTTP response.
-    fn on_upgrade(&mut self, request: &Request<'_>, upgrade: &Upgrade<'_>) -> Result<Accept, Refusal> {
-        let _ = (request, upgrade);
+    fn on_upgrade(
+        &mut self,
+        connection: ConnectionId,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+    ) -> Result<Accept, Refusal> {
+        let _ = (connection, request, upgrade);
         Ok(Accept::default())
     }
 

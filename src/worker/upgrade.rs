@@ -57,7 +57,7 @@ impl Connection {
     fn answer<H: Handler>(&mut self, key: Key, active: &mut Active, head: &[u8], context: &mut Context<H>) {
         let answered = Request::parse(head, &context.options.head).and_then(|request| match request.upgrade()? {
             Some(upgrade) => {
-                let accept = context.handler.on_upgrade(&request, &upgrade)?;
+                let accept = context.handler.on_upgrade(context.id(key), &request, &upgrade)?;
                 // A name that was not offered would make the client fail (section 4.1), and one that is
                 // no token would break the response.
                 let offered = |name: &&str| upgrade.subprotocols().any(|offered| offered == *name);
