@@ -11,6 +11,8 @@ const GATHER_LEN_MAX: usize = 2048;
 /// A queue that outgrows its first block asks for blocks this many times as large each time.
 const GROWTH: usize = 4;
 const GROWN_LEN_MAX: usize = 256 << 10;
+/// What is expected is not had for long: no more than this is made ready for it.
+const EXPECTED_LEN_MAX: usize = 64 << 10;
 
 /// A run of bytes in a send queue.
 #[derive(Debug)]
@@ -46,9 +48,17 @@ impl Segment {
 pub struct SendQueue {
     segments: VecDeque<Segment>,
     bytes: usize,
+    /// How much is expected to be written.
+    expected: usize,
 }
 
 impl SendQueue {
+    /// Says that about `len` bytes are going to be written, such as the answers to as many. If they fit
+    /// one block, the send is a plain one.
+    pub fn expect(&mut self, len: usize) {
+        self.expected = len.min(EXPECTED_LEN_MAX);
+    }
+
     /// Appends what `write` puts at the end of the given buffer, which has room for `len` bytes;
     /// nothing if `len` is zero.
     pub fn write(&mut self, pool: &mut Pool, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
@@ -124,7 +134,7 @@ impl SendQueue {
         };
         if !fits {
             let grown = (last_len * GROWTH).min(GROWN_LEN_MAX);
-            self.segments.push_back(Segment::Block(pool.take(len.max(grown))));
+            self.segments.push_back(Segment::Block(pool.take(len.max(grown).max(self.expected))));
         }
         match self.segments.back_mut() {
             Some(Segment::Block(block)) => block,

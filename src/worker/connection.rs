@@ -164,6 +164,7 @@ impl Connection {
         self.begin_turn(context.turn);
         let messages = context.counters.messages;
         let was_within = active.session.is_assembling();
+        active.queue.expect(input.len());
         let rest = if self.pause.is_some() {
             input
         } else {
