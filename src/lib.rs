@@ -36,10 +36,11 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`cli`] | the command line: `serve`, `doctor` |
+//! | [`cli`] | the command line: `serve`, `bench`, `doctor` |
 //! | [`server`] | listening, starting and pinning workers, the stop: the embeddable API |
 //! | [`config`] | the options of a server |
 //! | [`control`] | the control thread: signals, orders to stop |
+//! | [`load`] | the load generator: clients on the same ring, for this server and others |
 //! | [`worker`] | one core's loop; connections, deadlines, mailbox, counters |
 //! | [`handler`] | sans-IO: the application's trait, its effects, the echo |
 //! | [`proto`] | sans-IO: HTTP upgrade and WebSocket, for both roles |
@@ -69,6 +70,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod handler;
+pub mod load;
 pub mod proto;
 pub mod ring;
 pub mod server;

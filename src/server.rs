@@ -359,7 +359,7 @@ fn run_worker<H: Handler>(
         tracing::warn!("worker {index} is not pinned to processor {cpu}: {error}");
     }
     let made =
-        RingDriver::new(listener, ring_options).and_then(|driver| driver.handle().map(|handle| (driver, handle)));
+        RingDriver::new(Some(listener), ring_options).and_then(|driver| driver.handle().map(|handle| (driver, handle)));
     let driver = match made {
         Ok((driver, handle)) => {
             // Nobody waits for it if the start was given up.

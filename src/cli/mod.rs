@@ -1,5 +1,6 @@
-//! The command line: `ringsock serve`, `ringsock doctor`.
+//! The command line: `ringsock serve`, `ringsock bench`, `ringsock doctor`.
 
+mod bench;
 mod doctor;
 mod serve;
 
@@ -23,6 +24,8 @@ struct CommandLine {
 enum Command {
     /// Serves WebSocket echo: the development profile, on loopback (the default command)
     Serve(serve::Arguments),
+    /// Puts load on a WebSocket server, this one or any other, and measures it
+    Bench(Box<bench::Arguments>),
     /// Tries what the kernel offers and says what is missing
     Doctor,
 }
@@ -40,6 +43,7 @@ pub fn run() -> ExitCode {
     let line = CommandLine::parse();
     match line.command.unwrap_or(Command::Serve(line.serve)) {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Bench(arguments) => bench::run(*arguments),
         Command::Doctor => doctor::run(),
     }
 }
@@ -48,4 +52,15 @@ pub fn run() -> ExitCode {
 /// to end.
 fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
 }

@@ -47,7 +47,7 @@ pub struct RingDriver {
     // `drop` ends all operations and has the kernel forget the buffers; then the fields go.
     ring: IoUring,
     buffers: BufferRing,
-    listener: OwnedFd,
+    listener: Option<OwnedFd>,
     series_bytes_max: u32,
     spin: Duration,
     /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
@@ -108,12 +108,13 @@ struct Reaped {
 }
 
 impl RingDriver {
-    /// Sets a ring up on the calling thread, which alone may use it, to accept from `listener`.
+    /// Sets a ring up on the calling thread, which alone may use it, to accept from `listener`, or
+    /// without one for connections that are only [attached](Self::attach).
     ///
     /// # Errors
     ///
     /// What the kernel says to `io_uring_setup(2)` or a registration.
-    pub fn new(listener: OwnedFd, options: Options) -> io::Result<Self> {
+    pub fn new(listener: Option<OwnedFd>, options: Options) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -143,6 +144,45 @@ impl RingDriver {
             failed: None,
             started: now(),
         })
+    }
+
+    /// Puts a socket, connected or still connecting, into `slot` of the table of direct descriptors.
+    ///
+    /// The slot must be free: never attached to, or its [`Completion::Closed`] seen. A driver with a
+    /// listener leaves the choice of slots to the kernel, so it is one or the other. The socket must
+    /// be in blocking mode, or operations that have to wait would fail instead. A connect that is
+    /// under way shows its outcome in the first [`SendMode::Wait`].
+    ///
+    /// # Errors
+    ///
+    /// What `io_uring_register(2)` says, and `InvalidInput` for a driver with a listener.
+    pub fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
+        if self.listener.is_some() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // The table holds the socket from here on; the process needs no descriptor for it.
+        self.ring.submitter().register_files_update(slot, &[socket.as_raw_fd()])?;
+        self.free_slots -= 1;
+        Ok(())
+    }
+
+    /// A [`Driver::turn`] that may wait for less than a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of the ring itself: the driver can't be used any more.
+    pub fn turn_within(&mut self, wait: Option<Duration>, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.enter_and_wait(wait)?;
+        self.finish_sends(completions);
+        let mut reaped = mem::take(&mut self.reaped);
+        for entry in reaped.drain(..) {
+            self.complete(entry, completions);
+        }
+        self.reaped = reaped;
+        Ok(())
     }
 
     /// A handle by which other threads wake this ring's worker.
@@ -226,14 +266,11 @@ impl RingDriver {
         Ok(())
     }
 
-    fn enter_and_wait(&mut self, wait_ms: Option<u64>) -> io::Result<()> {
-        if !self.spin.is_zero() && wait_ms != Some(0) {
+    fn enter_and_wait(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        if !self.spin.is_zero() && wait != Some(Duration::ZERO) {
             self.spin()?;
         }
-        let timeout = wait_ms.map(|ms| {
-            let nanoseconds = u32::try_from(ms % 1000 * 1_000_000).expect("below a second");
-            Timespec::new().sec(ms / 1000).nsec(nanoseconds)
-        });
+        let timeout = wait.map(|wait| Timespec::new().sec(wait.as_secs()).nsec(wait.subsec_nanos()));
         match &timeout {
             Some(timeout) => {
                 self.submit(|ring| ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(timeout)))?;
@@ -397,7 +434,8 @@ impl Driver for RingDriver {
     }
 
     fn accept(&mut self) {
-        let listener = self.listener.as_raw_fd();
+        // Without a listener the kernel refuses the descriptor, and accepting ends with that error.
+        let listener = self.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         self.push(if self.free_slots < self.backlog {
             Operation::AcceptOnce { listener }
         } else {
@@ -453,7 +491,16 @@ impl Driver for RingDriver {
     }
 
     fn cancel(&mut self, key: Key) {
-        self.push(Operation::CancelAll { key });
+        // By token, which the kernel looks up in a hash table. By descriptor it would look at every
+        // operation of the ring: each close would cost as much as there are connections.
+        self.push(if self.fills.contains_key(&key) {
+            Operation::CancelFill { key }
+        } else {
+            Operation::CancelReceive { key }
+        });
+        if self.sends_waiting.contains_key(&key) {
+            self.push(Operation::CancelSend { key });
+        }
     }
 
     fn shutdown(&mut self, key: Key) {
@@ -473,17 +520,7 @@ impl Driver for RingDriver {
     }
 
     fn turn(&mut self, wait_ms: Option<u64>, completions: &mut Vec<Completion>) -> io::Result<()> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
-        self.enter_and_wait(wait_ms)?;
-        self.finish_sends(completions);
-        let mut reaped = mem::take(&mut self.reaped);
-        for entry in reaped.drain(..) {
-            self.complete(entry, completions);
-        }
-        self.reaped = reaped;
-        Ok(())
+        self.turn_within(wait_ms.map(Duration::from_millis), completions)
     }
 
     fn bytes_mut(&mut self, lease: &mut Lease) -> &mut [u8] {
@@ -535,4 +572,136 @@ fn of_result(result: i32) -> Result<usize, i32> {
 #[expect(clippy::disallowed_methods, reason = "the driver is the worker's clock")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use crate::buf::Pool;
+
+    const OPTIONS: Options = Options {
+        entries: 8,
+        connections_max: 4,
+        buffer_mode: BufferMode::Once,
+        series_bytes_max: 0,
+        spin_us: 0,
+        backlog: 0,
+    };
+    const KEY: Key = Key { slot: 2, generation: 5 };
+
+    #[test]
+    fn an_attached_socket_sends_receives_and_is_closed() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        driver.attach(KEY.slot, client.into()).unwrap();
+        let mut block = Pool::default().take(2);
+        block.extend_from_slice(b"hi");
+        driver.send(KEY, Payload::from_block(block), SendMode::Wait);
+        driver.receive(KEY, ReceiveMode::Series);
+        server.write_all(b"ho").unwrap();
+        let (mut sent, mut received) = (false, false);
+        let mut completions = Vec::new();
+        while !(sent && received) {
+            driver.turn(Some(1_000), &mut completions).unwrap();
+            for completion in completions.drain(..) {
+                match completion {
+                    Completion::Sent { key: KEY, result: Ok(2), .. } => sent = true,
+                    Completion::Received { key: KEY, mut lease } => {
+                        received = true;
+                        assert_eq!(driver.bytes_mut(&mut lease), b"ho");
+                        driver.give_back(lease);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let mut hi = [0; 2];
+        server.read_exact(&mut hi).unwrap();
+        assert_eq!(&hi, b"hi");
+        driver.cancel(KEY);
+        driver.close(KEY);
+        while !completions.iter().any(|completion| matches!(completion, Completion::Closed { key: KEY })) {
+            driver.turn(Some(1_000), &mut completions).unwrap();
+        }
+        assert_eq!(server.read(&mut hi).unwrap(), 0, "the table held the only descriptor");
+    }
+
+    #[test]
+    fn cancelling_ends_every_receive_and_the_send_that_waits() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_reads_nothing, _) = listener.accept().unwrap();
+        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        driver.attach(KEY.slot, client.into()).unwrap();
+        driver.receive(KEY, ReceiveMode::Series);
+        let mut pool = Pool::default();
+        let mut payload = || {
+            let mut block = pool.take(1 << 20);
+            block.resize(1 << 20, 7);
+            Payload::from_block(block)
+        };
+        driver.send(KEY, payload(), SendMode::Wait);
+        let mut completions = Vec::new();
+        loop {
+            driver.turn(Some(100), &mut completions).unwrap();
+            match completions.pop() {
+                Some(Completion::Sent { result: Ok(_), .. }) => driver.send(KEY, payload(), SendMode::Wait),
+                None => break, // the socket is full
+                other => panic!("{other:?}"),
+            }
+        }
+        driver.cancel(KEY);
+        while completions.len() < 2 {
+            driver.turn(Some(1_000), &mut completions).unwrap();
+        }
+        let cancelled = |completion: &Completion| match completion {
+            Completion::Sent { result, .. } => *result == Err(libc::ECANCELED),
+            Completion::ReceiveEnded { end, .. } => *end == ReceiveEnd::Cancelled,
+            _ => false,
+        };
+        assert!(completions.iter().all(cancelled), "{completions:?}");
+        completions.clear();
+        driver.fill(KEY, pool.take(1000), 1000);
+        driver.turn(Some(10), &mut completions).unwrap();
+        driver.cancel(KEY);
+        driver.turn(Some(1_000), &mut completions).unwrap();
+        let filled = completions.pop();
+        assert!(matches!(filled, Some(Completion::Filled { result: Err(libc::ECANCELED), .. })), "{filled:?}");
+    }
+
+    #[test]
+    fn a_connect_under_way_shows_its_refusal_in_the_first_send() {
+        let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None).unwrap();
+        if socket.connect(&unused.into()).unwrap_err().raw_os_error() == Some(libc::ECONNREFUSED) {
+            return; // loopback may be that quick
+        }
+        socket.set_nonblocking(false).unwrap();
+        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        driver.attach(KEY.slot, socket.into()).unwrap();
+        let mut block = Pool::default().take(2);
+        block.extend_from_slice(b"hi");
+        driver.send(KEY, Payload::from_block(block), SendMode::Wait);
+        let mut completions = Vec::new();
+        driver.turn(Some(1_000), &mut completions).unwrap();
+        let refused = matches!(completions[..], [Completion::Sent { result: Err(libc::ECONNREFUSED), .. }]);
+        assert!(refused, "{completions:?}");
+    }
+
+    #[test]
+    fn a_driver_either_accepts_or_attaches() {
+        let listener = || OwnedFd::from(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let mut accepting = RingDriver::new(Some(listener()), OPTIONS).unwrap();
+        assert!(accepting.attach(0, listener()).is_err());
+        let mut attaching = RingDriver::new(None, OPTIONS).unwrap();
+        attaching.accept();
+        let mut completions = Vec::new();
+        attaching.turn(Some(1_000), &mut completions).unwrap();
+        assert!(matches!(completions[..], [Completion::AcceptEnded { errno: Some(libc::EBADF) }]), "{completions:?}");
+    }
 }

@@ -18,53 +18,20 @@ const OPTLEN_WORD: usize = 11;
 /// An operation without memory of its own, or with pointers that the driver keeps valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    AcceptMultishot {
-        listener: RawFd,
-    },
-    AcceptOnce {
-        listener: RawFd,
-    },
+    AcceptMultishot { listener: RawFd },
+    AcceptOnce { listener: RawFd },
     CancelAccept,
-    ReceiveMultishot {
-        key: Key,
-        bytes_max: u32,
-    },
-    /// A length of zero stands for what the buffer holds.
-    ReceiveOnce {
-        key: Key,
-        bytes_max: u32,
-    },
-    ReceiveInto {
-        key: Key,
-        bytes: *mut u8,
-        len: u32,
-    },
-    CancelReceive {
-        key: Key,
-    },
-    Send {
-        key: Key,
-        bytes: *const u8,
-        len: u32,
-        mode: SendMode,
-    },
-    SendMessage {
-        key: Key,
-        message: *const libc::msghdr,
-        mode: SendMode,
-    },
-    CancelAll {
-        key: Key,
-    },
-    Shutdown {
-        key: Key,
-    },
-    Close {
-        key: Key,
-    },
-    Wake {
-        ring: RawFd,
-    },
+    ReceiveMultishot { key: Key, bytes_max: u32 },
+    ReceiveOnce { key: Key, bytes_max: u32 },
+    ReceiveInto { key: Key, bytes: *mut u8, len: u32 },
+    CancelReceive { key: Key },
+    CancelFill { key: Key },
+    Send { key: Key, bytes: *const u8, len: u32, mode: SendMode },
+    SendMessage { key: Key, message: *const libc::msghdr, mode: SendMode },
+    CancelSend { key: Key },
+    Shutdown { key: Key },
+    Close { key: Key },
+    Wake { ring: RawFd },
 }
 
 impl Operation {
@@ -83,6 +50,7 @@ impl Operation {
                 let entry = opcode::RecvMulti::new(Fixed(key.slot), GROUP).build();
                 with_total_len(entry, bytes_max).user_data(Token::new(Kind::Receive, key).pack())
             }
+            // A length of zero stands for what the buffer holds.
             Self::ReceiveOnce { key, bytes_max } => opcode::Recv::new(Fixed(key.slot), ptr::null_mut(), bytes_max)
                 .buf_group(GROUP)
                 .build()
@@ -92,6 +60,7 @@ impl Operation {
                 opcode::Recv::new(Fixed(key.slot), bytes, len).build().user_data(Token::new(Kind::Fill, key).pack())
             }
             Self::CancelReceive { key } => quiet(cancel_token(Token::new(Kind::Receive, key))),
+            Self::CancelFill { key } => quiet(cancel_token(Token::new(Kind::Fill, key))),
             Self::Send { key, bytes, len, mode } => {
                 let entry = opcode::Send::new(Fixed(key.slot), bytes, len).flags(message_flags(mode)).build();
                 of_send(entry, key, mode)
@@ -101,9 +70,7 @@ impl Operation {
                 let entry = opcode::SendMsg::new(Fixed(key.slot), message).flags(flags).build();
                 of_send(entry, key, mode)
             }
-            Self::CancelAll { key } => {
-                quiet(opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(key.slot)).all()).build())
-            }
+            Self::CancelSend { key } => quiet(cancel_token(Token::new(Kind::SendWait, key))),
             // Its end is awaited, see the driver.
             Self::Shutdown { key } => opcode::Shutdown::new(Fixed(key.slot), libc::SHUT_WR)
                 .build()

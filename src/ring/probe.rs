@@ -80,7 +80,7 @@ fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
     let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .map_err(|error| failed(machine, "listen on loopback")(&error))?;
     let address = listener::local_address(&listener).map_err(|error| failed(machine, "listen on loopback")(&error))?;
-    let driver = RingDriver::new(listener, options).map_err(|error| StartError::explain(&error, machine))?;
+    let driver = RingDriver::new(Some(listener), options).map_err(|error| StartError::explain(&error, machine))?;
     let mut trial = Trial { driver, completions: Vec::new(), step: "accept" };
     trial.run(address).map_err(|error| failed(machine, trial.step)(&error))
 }
@@ -92,7 +92,7 @@ fn limits_series(options: Options) -> io::Result<bool> {
     const LIMIT: u32 = 16;
     let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener::local_address(&listener)?;
-    let driver = RingDriver::new(listener, Options { series_bytes_max: LIMIT, ..options })?;
+    let driver = RingDriver::new(Some(listener), Options { series_bytes_max: LIMIT, ..options })?;
     let mut trial = Trial { driver, completions: Vec::new(), step: "limit a receive" };
     trial.driver.accept();
     let mut client = TcpStream::connect(address)?;

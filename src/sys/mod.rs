@@ -1,9 +1,11 @@
-//! The system calls that are not io_uring's: listening sockets, processor affinity, limits, and
-//! what the machine says of itself.
+//! The system calls that are not io_uring's: listening and connecting sockets, processor affinity,
+//! limits, and what the machine says of itself and of a process.
 
 #![expect(unsafe_code, reason = "system calls take addresses")]
 
 pub mod affinity;
+pub mod connector;
 pub mod limits;
 pub mod listener;
 pub mod machine;
+pub mod process;

@@ -1,0 +1,111 @@
+//! What the connections of a thread share.
+
+use std::sync::Arc;
+
+use crate::buf::Pool;
+use crate::load::fault::Faults;
+use crate::load::payload::Content;
+use crate::load::random::Random;
+use crate::load::recorder::Recorder;
+use crate::load::{Mode, Plan};
+
+/// Everything of a thread but its ring and its connections.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) plan: Arc<Plan>,
+    pub(super) content: Arc<Content>,
+    pub(super) pool: Pool,
+    pub(super) random: Random,
+    pub(super) recorder: Recorder,
+    pub(super) faults: Faults,
+    pub(super) totals: Totals,
+    /// The time of this turn.
+    pub(super) now_ns: u64,
+    /// Replies may be followed by further requests.
+    pub(super) going: bool,
+    /// Messages of measured connections that wait for their reply.
+    pub(super) under_way: u64,
+    /// Connections that wait for their upgrade.
+    pub(super) opening: u32,
+    /// Connections that could not be opened since the last that could.
+    pub(super) failed_in_a_row: u32,
+    /// Connections that wait for their end after a Close.
+    pub(super) closing: u32,
+    /// Connections that have a socket.
+    pub(super) alive: u32,
+}
+
+/// What a thread has done in all, the warm-up included.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Connections upgraded.
+    pub opened: u64,
+    /// Connections that could not be.
+    pub failed: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages received: echoes or deliveries.
+    pub received: u64,
+    /// Bytes of the messages received.
+    pub received_bytes: u64,
+    /// Messages that slow readers have sent; they count nowhere else.
+    pub flood_sent: u64,
+    /// Messages that slow readers have received.
+    pub flood_received: u64,
+    /// Slow readers that the server has cut.
+    pub slow_readers_cut: u64,
+    /// Messages that were due before the end and never sent, since the server was too far behind.
+    pub unsent: u64,
+    /// The longest time in nanoseconds from when a message was due to when it was sent.
+    pub lateness_ns_max: u64,
+    /// Connections open when the load ended.
+    pub held: u64,
+}
+
+impl Totals {
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.failed += other.failed;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.flood_sent += other.flood_sent;
+        self.flood_received += other.flood_received;
+        self.slow_readers_cut += other.slow_readers_cut;
+        self.unsent += other.unsent;
+        self.lateness_ns_max = self.lateness_ns_max.max(other.lateness_ns_max);
+        self.held += other.held;
+    }
+}
+
+impl Context {
+    /// Counts a connection that could not be opened.
+    pub(super) fn count_failed(&mut self) {
+        self.totals.failed += 1;
+        self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
+    }
+
+    /// Records an operation of `bytes` that was sent, or due, at `at_ns` and ends now.
+    ///
+    /// Throughput is what ends in the window. Latencies are those of what ends in it or is still
+    /// awaited at its end; at a fixed rate, of what was due in it, however late. Of idle connections
+    /// the sample counts, whenever it ends.
+    pub(super) fn record(&mut self, at_ns: u64, bytes: usize) {
+        match (self.plan.mode, self.plan.rate) {
+            (Mode::Idle, _) => self.recorder.add_sample(bytes, self.now_ns.saturating_sub(at_ns)),
+            (_, Some(_)) => {
+                self.recorder.count(bytes);
+                self.recorder.measure_due(at_ns, self.now_ns, 1);
+            }
+            (_, None) => {
+                self.recorder.count(bytes);
+                self.recorder.measure(self.now_ns.saturating_sub(at_ns));
+            }
+        }
+    }
+
+    /// Whether a reply is followed by the next request at once.
+    pub(super) fn answers_replies(&self) -> bool {
+        self.going && self.plan.rate.is_none() && self.plan.mode != Mode::Idle
+    }
+}

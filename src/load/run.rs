@@ -1,0 +1,327 @@
+//! A run from its plan to its report.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use crate::buf::Pool;
+use crate::load::client::{Client, Outcome, Share};
+use crate::load::clock::{Clock, nanoseconds};
+use crate::load::connection::{Connection, FLOOD_LEN, Part};
+use crate::load::connector::Connector;
+use crate::load::context::{Context, Totals};
+use crate::load::fault::Faults;
+use crate::load::payload::Content;
+use crate::load::progress::Bar;
+use crate::load::random::Random;
+use crate::load::recorder::{Recorder, Sample, Window};
+use crate::load::rendezvous::{Attendance, Rendezvous};
+use crate::load::report::{Consumption, Reading, Report};
+use crate::load::series::Series;
+use crate::load::{Mode, Plan, PlanError, UrlError};
+use crate::ring::{self, BufferMode, Features, RingDriver, StartError};
+use crate::sys::process::Process;
+use crate::sys::{affinity, limits};
+
+/// Why a run gave no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A number of the plan can't be.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The URL can't be used.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// io_uring can't be used here.
+    #[error(transparent)]
+    Ring(#[from] StartError),
+    /// More connections were asked for than the tables of the rings may hold.
+    #[error(
+        "{per_thread} connections on each thread need RLIMIT_NOFILE={needed}, which is {open_files}, and at most \
+         {TABLE_LEN_MAX} are possible -> raise it ('ulimit -n {needed}'), or spread them over more --threads"
+    )]
+    OpenFiles {
+        /// Connections on each thread.
+        per_thread: u32,
+        /// The limit that they need.
+        needed: u32,
+        /// `RLIMIT_NOFILE`.
+        open_files: u64,
+    },
+    /// The server's process can't be read.
+    #[error("process {pid}: {source} -> give the id of the running server with --server-pid ('pgrep -n ringsock')")]
+    Process {
+        /// The process id.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread has panicked: a bug.
+    #[error("a thread of the load has panicked; this is a bug")]
+    Panic,
+}
+
+impl Error {
+    /// The exit code for a program that ends for this reason.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ring(_) | Self::OpenFiles { .. } => ring::EXIT_CODE,
+            Self::Plan(_) | Self::Url(_) => 2,
+            Self::Process { .. } | Self::System { .. } | Self::Panic => 1,
+        }
+    }
+}
+
+/// Submissions that a turn may queue before it has to make a system call.
+const RING_ENTRIES: u32 = 4096;
+/// Entries of a table of direct descriptors beside those in use.
+const TABLE_SLACK: u32 = 64;
+/// What a table of direct descriptors can hold.
+const TABLE_LEN_MAX: u32 = 1 << 20;
+/// From the decision to start to the start, so that every thread has heard of it.
+const START_DELAY: Duration = Duration::from_millis(10);
+/// How often the threads are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOK_OPENING: Duration = Duration::from_millis(2);
+/// How long an address may take when several are tried.
+const TRIAL: Duration = Duration::from_secs(3);
+
+/// Runs a plan to its end and reports what was measured. Faults of the server are in the report.
+///
+/// ```no_run
+/// use ringsock::load::{Mode, Plan};
+///
+/// let plan = Plan::new("ws://127.0.0.1:9001/".parse()?, Mode::PingPong);
+/// let report = ringsock::load::run(&plan)?;
+/// assert_eq!(report.faults.count(), 0);
+/// println!("{report}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// What keeps the load from running at all.
+pub fn run(plan: &Plan) -> Result<Report, Error> {
+    plan.check()?;
+    let features = ring::probe()?;
+    let target = choose_address(&plan.url.resolve()?);
+    let server = plan.server_pid.map(|pid| (pid, Process::Id(pid)));
+    if let Some((pid, process)) = server {
+        process.cpu_time().map_err(|source| Error::Process { pid, source })?;
+    }
+    let crew = Crew::spawn(plan, target, &features)?;
+    let bar = Bar::new(plan.progress, plan.warmup + plan.duration);
+    let result = crew.work(plan, &bar);
+    bar.finish();
+    let measured = result?;
+    Ok(Report::new(plan, target, features.machine.kernel, measured))
+}
+
+/// What a run has measured.
+pub(super) struct Measured {
+    pub(super) window: Window,
+    pub(super) series: Series,
+    pub(super) totals: Totals,
+    pub(super) faults: Faults,
+    pub(super) client: Consumption,
+    pub(super) server: Option<Consumption>,
+    /// From the first connect until all threads were ready.
+    pub(super) opening_ns: u64,
+}
+
+/// The threads of a run.
+struct Crew {
+    clock: Clock,
+    rendezvous: Arc<Rendezvous>,
+    samples: Receiver<Sample>,
+    threads: Vec<JoinHandle<io::Result<Outcome>>>,
+}
+
+impl Crew {
+    fn spawn(plan: &Plan, target: SocketAddr, features: &Features) -> Result<Self, Error> {
+        let threads = u32::from(plan.threads);
+        let per_thread = plan.connection_count().div_ceil(threads);
+        check_open_files(per_thread)?;
+        if let Some(&cpu) = plan.cpus.first() {
+            // This thread must not disturb the server's processor either.
+            affinity::pin(cpu).map_err(|source| Error::System { what: "pin to a processor (--pin)", source })?;
+        }
+        let size_max = if plan.mode == Mode::Slow { plan.sizes.max().max(FLOOD_LEN) } else { plan.sizes.max() };
+        let content = Arc::new(Content::new(plan.kind, size_max, &mut Random::new(plan.seed)));
+        let rendezvous = Arc::new(Rendezvous::default());
+        let (sender, samples) = channel();
+        let mut crew = Self { clock: Clock::start(), rendezvous, samples, threads: Vec::new() };
+        let plan = Arc::new(plan.clone());
+        for index in 0..threads {
+            let seat = Seat {
+                share: Share { index, threads },
+                plan: plan.clone(),
+                content: content.clone(),
+                samples: sender.clone(),
+                clock: crew.clock,
+                rendezvous: crew.rendezvous.clone(),
+                connector: Connector::new(target, &plan),
+                buffer_mode: features.buffer_mode,
+                series_bytes_max: features.series_bytes_max,
+            };
+            let thread = thread::Builder::new().name(format!("load-{index}")).spawn(move || seat.work());
+            match thread {
+                Ok(thread) => crew.threads.push(thread),
+                Err(source) => {
+                    crew.rendezvous.abandon();
+                    return Err(Error::System { what: "start a thread", source });
+                }
+            }
+        }
+        Ok(crew)
+    }
+
+    /// Starts the load when all are ready, watches it, and gathers what it came to.
+    fn work(self, plan: &Plan, bar: &Bar) -> Result<Measured, Error> {
+        let threads = u32::from(plan.threads);
+        while self.rendezvous.arrived() < threads {
+            if self.rendezvous.is_abandoned() {
+                break; // One could not even begin: its error comes from joining it.
+            }
+            bar.show_opening(self.rendezvous.arrived(), threads);
+            thread::sleep(LOOK_OPENING);
+        }
+        let opening_ns = self.clock.now_ns();
+        let start_ns = opening_ns + nanoseconds(START_DELAY);
+        let window = Window::new(start_ns.saturating_add(nanoseconds(plan.warmup)), plan.duration);
+        self.rendezvous.start_at(start_ns);
+        let mut series = Series::new();
+        let server = plan.server_pid.map(Process::Id);
+        self.watch(window.start_ns, |_| bar.show(self.passed(start_ns), None));
+        let before = (self.read(Some(Process::Own)), self.read(server));
+        self.watch(window.end_ns, |samples| {
+            samples.try_iter().for_each(|sample| series.add(&sample));
+            bar.show(self.passed(start_ns), series.latest(window));
+        });
+        let after = (self.read(Some(Process::Own)), self.read(server));
+
+        let Self { samples, threads, .. } = self;
+        let (mut totals, mut faults) = (Totals::default(), Faults::default());
+        for thread in threads {
+            let outcome = thread.join().map_err(|_| Error::Panic)?;
+            let outcome = outcome.map_err(|source| Error::System { what: "run the ring of the load", source })?;
+            totals.merge(&outcome.totals);
+            faults.merge(&outcome.faults);
+        }
+        samples.try_iter().for_each(|sample| series.add(&sample));
+        let window_ns = nanoseconds(plan.duration);
+        let client = Consumption::between(before.0, after.0, window_ns).unwrap_or_default();
+        let server = Consumption::between(before.1, after.1, window_ns);
+        Ok(Measured { window, series, totals, faults, client, server, opening_ns })
+    }
+
+    /// Looks again and again until a time has come, or every thread is through.
+    fn watch(&self, until_ns: u64, mut look: impl FnMut(&Receiver<Sample>)) {
+        loop {
+            let left = Duration::from_nanos(until_ns.saturating_sub(self.clock.now_ns()));
+            if left.is_zero() || self.threads.iter().all(JoinHandle::is_finished) {
+                return;
+            }
+            thread::sleep(left.min(LOOK));
+            look(&self.samples);
+        }
+    }
+
+    fn read(&self, process: Option<Process>) -> Option<Reading> {
+        let process = process?;
+        let cpu = process.cpu_time().ok()?;
+        let at_ns = self.clock.now_ns();
+        Some(Reading { at_ns, used: Consumption { cpu, resident_bytes: process.resident_bytes().ok()? } })
+    }
+
+    fn passed(&self, since_ns: u64) -> Duration {
+        Duration::from_nanos(self.clock.now_ns().saturating_sub(since_ns))
+    }
+}
+
+/// What a thread is started with.
+struct Seat {
+    share: Share,
+    plan: Arc<Plan>,
+    content: Arc<Content>,
+    samples: Sender<Sample>,
+    clock: Clock,
+    rendezvous: Arc<Rendezvous>,
+    connector: Connector,
+    buffer_mode: BufferMode,
+    series_bytes_max: u32,
+}
+
+impl Seat {
+    fn work(self) -> io::Result<Outcome> {
+        let Self { share, plan, content, samples, clock, rendezvous, connector, buffer_mode, series_bytes_max } = self;
+        let attendance = Attendance::new(rendezvous.clone());
+        let cpu = plan.cpus.get(share.index as usize % plan.cpus.len().max(1));
+        cpu.map_or(Ok(()), |&cpu| affinity::pin(cpu))?;
+        let numbers = (share.index..plan.connection_count()).step_by(share.threads as usize);
+        let context = Context {
+            content,
+            pool: Pool::default(),
+            // Far apart for each thread.
+            random: Random::new(plan.seed.rotate_left(32) ^ u64::from(share.index) << 48),
+            recorder: Recorder::new(samples),
+            faults: Faults::default(),
+            totals: Totals::default(),
+            now_ns: clock.now_ns(),
+            going: false,
+            under_way: 0,
+            opening: 0,
+            failed_in_a_row: 0,
+            closing: 0,
+            alive: 0,
+            plan,
+        };
+        let connections: Vec<Connection> =
+            numbers.map(|index| Connection::new(index, Part::of(&context.plan, index), &context)).collect();
+        let count = u32::try_from(connections.len()).expect("a plan counts connections in 32 bits");
+        let options = ring::Options {
+            entries: RING_ENTRIES,
+            connections_max: count + TABLE_SLACK,
+            buffer_mode,
+            series_bytes_max,
+            spin_us: context.plan.spin_us,
+            backlog: 0,
+        };
+        let driver = RingDriver::new(None, options)?;
+        let outcome = Client::new(share, driver, connections, context, clock, connector, rendezvous).run()?;
+        attendance.complete();
+        Ok(outcome)
+    }
+}
+
+/// Each ring has a table of its own, bounded by the same limit.
+fn check_open_files(per_thread: u32) -> Result<(), Error> {
+    let open_files =
+        limits::raise_open_files().map_err(|source| Error::System { what: "read the limit on open files", source })?;
+    let needed = per_thread.saturating_add(TABLE_SLACK);
+    if needed > TABLE_LEN_MAX || u64::from(needed) > open_files {
+        return Err(Error::OpenFiles { per_thread, needed, open_files });
+    }
+    Ok(())
+}
+
+/// The first address that takes a connection, or the first one if none does: the faults then tell.
+fn choose_address(addresses: &[SocketAddr]) -> SocketAddr {
+    let works = |address: &&SocketAddr| TcpStream::connect_timeout(address, TRIAL).is_ok();
+    match addresses {
+        [only] => *only,
+        _ => *addresses.iter().find(works).unwrap_or(&addresses[0]),
+    }
+}

@@ -1,0 +1,224 @@
+//! A report as a table for people.
+
+use std::fmt;
+
+use crate::load::payload::name_of;
+use crate::load::report::mode_name;
+use crate::load::{Consumption, Mode, Report};
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &self.plan;
+        writeln!(f, "{} to {} ({}), {}", mode_name(plan.mode), plan.url, self.target, self.describe_load())?;
+        let seconds = self.window.as_secs_f64();
+        writeln!(f, "{:<13} {} in {seconds} s", self.operation(), count_exactly(self.operations))?;
+        write!(f, "throughput    {}/s", count(self.operations_per_s()))?;
+        if self.bytes > 0 {
+            write!(f, ", {:.2} MB/s each way", self.bytes_per_s() / 1e6)?;
+        }
+        writeln!(f)?;
+        let latency = &self.latency;
+        if latency.count > 0 {
+            writeln!(f, "latency       {:>9} {:>9} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "p99.9", "max")?;
+            let [p50, p90, p99] = [latency.p50, latency.p90, latency.p99].map(time);
+            let [p99_9, max] = [latency.p99_9, latency.max].map(time);
+            writeln!(f, "              {p50:>9} {p90:>9} {p99:>9} {p99_9:>9} {max:>9}")?;
+        }
+        self.write_connections(f)?;
+        self.write_mode(f)?;
+        if let Some(server) = &self.server {
+            self.write_consumption(f, "server CPU", server)?;
+        }
+        self.write_consumption(f, "client CPU", &self.client)?;
+        if self.is_client_busy() {
+            writeln!(f, "note          the load itself was at its limit: a server may do more -> use more --threads")?;
+        }
+        self.write_faults(f)
+    }
+}
+
+impl Report {
+    fn describe_load(&self) -> String {
+        let plan = &self.plan;
+        let threads = if plan.threads == 1 { String::new() } else { format!(" on {} threads", plan.threads) };
+        let connections = format!("{} connections{threads}", count_exactly(u64::from(plan.connections)));
+        let depth = if plan.depth > 1 { format!(", depth {}", plan.depth) } else { String::new() };
+        let rate = plan.rate.map_or_else(String::new, |rate| format!(", {}/s", count_exactly(rate)));
+        let fragments = if plan.fragments > 1 { format!(" in {} frames", plan.fragments) } else { String::new() };
+        let messages = format!("{} B {}{fragments}{rate}{depth}", plan.sizes, name_of(plan.kind));
+        match plan.mode {
+            Mode::Connect => connections,
+            Mode::Broadcast => {
+                format!("{connections}, {} publishing, {messages}", count_exactly(plan.publishers.into()))
+            }
+            _ => format!("{connections}, {messages}"),
+        }
+    }
+
+    /// Says that fewer connections were opened than asked for, where that is so.
+    fn write_connections(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (wanted, opened) = (u64::from(self.plan.connection_count()), self.totals.opened);
+        // A storm opens each many times.
+        if self.plan.mode == Mode::Connect || opened >= wanted {
+            return Ok(());
+        }
+        let untried = wanted.saturating_sub(opened + self.totals.failed);
+        let rest =
+            if untried > 0 { format!(", {} not tried after that", count_exactly(untried)) } else { String::new() };
+        let [wanted, opened, failed] = [wanted, opened, self.totals.failed].map(count_exactly);
+        writeln!(f, "connections   {opened} of {wanted} opened, {failed} failed{rest}")
+    }
+
+    /// What matters in one mode only.
+    fn write_mode(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = &self.totals;
+        if let Some(rate) = self.plan.rate {
+            let behind = if totals.unsent > 0 {
+                let unsent = count_exactly(totals.unsent);
+                format!("; {unsent} messages were due and not sent: the server, or the load, is too slow")
+            } else {
+                String::new()
+            };
+            let lateness = time(totals.lateness_ns_max);
+            writeln!(f, "rate          {}/s asked for, sent at most {lateness} late{behind}", count_exactly(rate))?;
+        }
+        match self.plan.mode {
+            Mode::Idle => {
+                let opening = self.opening.as_secs_f64();
+                writeln!(
+                    f,
+                    "connections   {} opened in {opening:.2} s, {} held to the end",
+                    count_exactly(totals.opened),
+                    count_exactly(totals.held)
+                )
+            }
+            Mode::Slow => writeln!(
+                f,
+                "slow readers  {}: sent {}, read {} messages; the server has cut {}",
+                self.plan.slow_readers,
+                count_exactly(totals.flood_sent),
+                count_exactly(totals.flood_received),
+                totals.slow_readers_cut
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_consumption(&self, f: &mut fmt::Formatter<'_>, name: &str, used: &Consumption) -> fmt::Result {
+        let share = self.processors_used(used) * 100.0;
+        let decimals = usize::from(share < 10.0) * 2;
+        // The messages of the sample are not what idle connections cost.
+        let each = self.cpu_us_per_operation(used).filter(|_| self.plan.mode != Mode::Idle);
+        let each = each.map_or_else(String::new, |each| format!("{each:.3} µs each, "));
+        let memory = used.resident_bytes as f64 / f64::from(1 << 20);
+        writeln!(f, "{name:<13} {each}{share:.decimals$} % of a processor, {memory:.1} MiB resident")
+    }
+
+    fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.faults.by_kind();
+        if kinds.is_empty() {
+            return writeln!(f, "errors        none");
+        }
+        for (fault, count) in kinds {
+            writeln!(f, "error         {} x {}: {fault} -> {}", count_exactly(count), fault.name(), fault.fix())?;
+        }
+        Ok(())
+    }
+}
+
+/// A count in three or four digits.
+pub(super) fn count(value: f64) -> String {
+    match value {
+        ..1e3 => format!("{value:.1}"),
+        ..1e6 => format!("{:.1} k", value / 1e3),
+        ..1e9 => format!("{:.3} M", value / 1e6),
+        _ => format!("{:.3} G", value / 1e9),
+    }
+}
+
+/// A count in groups of three digits.
+fn count_exactly(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in three digits or so.
+pub(super) fn time(nanoseconds: u64) -> String {
+    let value = nanoseconds as f64;
+    match nanoseconds {
+        0..10_000 => format!("{:.2} µs", value / 1e3),
+        10_000..1_000_000 => format!("{:.0} µs", value / 1e3),
+        1_000_000..10_000_000 => format!("{:.2} ms", value / 1e6),
+        10_000_000..1_000_000_000 => format!("{:.0} ms", value / 1e6),
+        _ => format!("{:.2} s", value / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::report::tests::report;
+    use crate::load::{Plan, Totals};
+    use crate::proto::ws::MessageKind;
+    use std::time::Duration;
+
+    #[test]
+    fn the_table_says_what_was_measured_and_what_went_wrong() {
+        let text = report(Mode::PingPong).to_string();
+        let expect = "\
+ping-pong to ws://localhost:9001/ (127.0.0.1:9001), 64 connections, 125 B binary
+messages      200,000 in 2 s
+throughput    100.0 k/s, 12.50 MB/s each way
+latency             p50       p90       p99     p99.9       max
+                  60 µs     80 µs   1.20 ms   2.00 ms    3.50 s
+server CPU    5.000 µs each, 50 % of a processor, 6.0 MiB resident
+client CPU    2.500 µs each, 25 % of a processor, 5.0 MiB resident
+error         3 x refused: the connection was refused -> start the server, or correct host and port in the URL \
+('ss -ltn' lists who listens)
+";
+        assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn a_load_at_its_limit_says_so() {
+        let mut report = report(Mode::PingPong);
+        report.client.cpu = Duration::from_millis(1_950);
+        assert!(report.to_string().contains("\nnote          the load itself was at its limit"));
+        report.plan.threads = 2;
+        assert!(!report.to_string().contains("limit"), "one thread would have been enough");
+    }
+
+    #[test]
+    fn the_load_is_described() {
+        let plan = Plan { kind: MessageKind::Text, fragments: 3, rate: Some(5_000), ..report(Mode::Broadcast).plan };
+        let text = Report { plan, ..report(Mode::Broadcast) }.to_string();
+        let (line, _) = text.split_once('\n').expect("a line");
+        assert!(line.ends_with(", 64 connections, 1 publishing, 125 B text in 3 frames, 5,000/s"), "{line}");
+    }
+
+    #[test]
+    fn connections_that_were_not_opened_are_told() {
+        let mut report = report(Mode::Idle);
+        report.totals = Totals { opened: 10, failed: 4, ..Totals::default() };
+        assert!(report.to_string().contains("\nconnections   10 of 64 opened, 4 failed, 50 not tried after that\n"));
+        report.totals.failed = 54;
+        assert!(report.to_string().contains("\nconnections   10 of 64 opened, 54 failed\n"));
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [0.0, 999.0, 1_000.0, 12_345.0, 1_234_567.0].map(count),
+            ["0.0", "999.0", "1.0 k", "12.3 k", "1.235 M"]
+        );
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count_exactly), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([1_500, 25_000, 2_500_000, 1_500_000_000].map(time), ["1.50 µs", "25 µs", "2.50 ms", "1.50 s"]);
+    }
+}
