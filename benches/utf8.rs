@@ -1,6 +1,7 @@
 //! Validation of text as it is unmasked, beside the parts it is made of and a second pass by `std`
 //! or `simdutf8`.
 
+mod groups;
 mod payloads;
 
 use std::hint::black_box;
@@ -9,7 +10,10 @@ use criterion::Criterion;
 use ringsock::simd::utf8::Validator;
 use ringsock::simd::{mask, utf8};
 
-use payloads::{LENS, Payloads, group, measure};
+use groups::{group, run};
+use payloads::{Payloads, measure};
+
+const LENS: [usize; 4] = [16, 125, 4 << 10, 1 << 20];
 
 const TEXTS: [(&str, &str); 5] = [
     ("ASCII", "The quick brown fox jumps over the lazy dog. "),
@@ -24,11 +28,11 @@ const RARE: &str = "{\"id\":\"7f3c9f0a-4d2e-4b5a-9c39-0d1f3e6a8b27\",\"kind\":\"
      \"at\":\"2026-02-03T04:05:06.789Z\",\"from\":{\"id\":4711,\"name\":\"Zo\u{eb}\"},\"text\":\"See you at nine\"}";
 
 fn main() {
-    let mut criterion = Criterion::default().without_plots().configure_from_args();
-    for (name, text) in TEXTS {
-        of(&mut criterion, name, text);
-    }
-    criterion.final_summary();
+    run(|criterion| {
+        for (name, text) in TEXTS {
+            of(criterion, &format!("unmask and validate, {name}"), text);
+        }
+    });
 }
 
 fn of(criterion: &mut Criterion, name: &str, text: &str) {
@@ -37,9 +41,9 @@ fn of(criterion: &mut Criterion, name: &str, text: &str) {
         let text = text.repeat(len / text.len() + 1);
         let payloads = &mut Payloads::new(&text.as_bytes()[..text.floor_char_boundary(len)]);
         let mut memory = Vec::with_capacity(len);
-        measure(&mut group, "std", payloads, |bytes, _| std::str::from_utf8(bytes).is_ok());
-        measure(&mut group, "simdutf8", payloads, |bytes, _| simdutf8::basic::from_utf8(bytes).is_ok());
-        measure(&mut group, "unmask", payloads, |bytes, key| mask::apply(bytes, key) == key);
+        measure(&mut group, "(std)", payloads, |bytes, _| std::str::from_utf8(bytes).is_ok());
+        measure(&mut group, "(simdutf8)", payloads, |bytes, _| simdutf8::basic::from_utf8(bytes).is_ok());
+        measure(&mut group, "(unmask)", payloads, |bytes, key| mask::apply(bytes, key) == key);
         measure(&mut group, "unmask, then std", payloads, |bytes, key| {
             mask::apply(bytes, key);
             std::str::from_utf8(bytes).is_ok()

@@ -1,14 +1,12 @@
-//! Payloads where frames leave them, and how long they are measured.
+//! Payloads where frames leave them.
 
 use std::hint::black_box;
-use std::time::Duration;
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use criterion::Throughput;
 use ringsock::simd::mask::Key;
 
-/// Lengths of payloads. 125 is the longest whose frame header has two bytes and a key.
-pub(crate) const LENS: [usize; 10] = [4, 16, 64, 125, 512, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20];
+use crate::groups;
+use crate::groups::Group;
 
 /// A key that changes nothing, so that a text stays a text however often it is unmasked. No code
 /// looks for it, and [`measure`] hides it from the compiler.
@@ -55,33 +53,23 @@ impl Payloads {
     }
 }
 
-/// A group that takes about half a second for each of its many members.
-pub(crate) fn group<'c>(criterion: &'c mut Criterion, name: &str) -> BenchmarkGroup<'c, WallTime> {
-    let mut group = criterion.benchmark_group(name);
-    group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(400));
-    group.sample_size(20).nresamples(1_000);
-    group
-}
-
 /// Measures `work` on all of `payloads`; reported are bytes in a second.
 ///
 /// Whether what it saw was good, `work` returns, lest the compiler leave that out.
 pub(crate) fn measure(
-    group: &mut BenchmarkGroup<'_, WallTime>,
+    group: &mut Group<'_>,
     name: &str,
     payloads: &mut Payloads,
     mut work: impl FnMut(&mut [u8], Key) -> bool,
 ) {
-    group.throughput(Throughput::Bytes((payloads.count * payloads.len) as u64));
-    group.bench_function(BenchmarkId::new(name, payloads.len), |bencher| {
-        bencher.iter(|| {
-            let mut all = true;
-            for payload in payloads.iter_mut() {
-                all &= work(payload, black_box(KEY));
-            }
-            black_box(&mut payloads.bytes);
-            all
-        });
+    let throughput = Throughput::Bytes((payloads.count * payloads.len) as u64);
+    groups::measure(group, name, payloads.len, throughput, || {
+        let mut all = true;
+        for payload in payloads.iter_mut() {
+            all &= work(payload, black_box(KEY));
+        }
+        black_box(&mut payloads.bytes);
+        all
     });
 }
 
