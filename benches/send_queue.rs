@@ -133,7 +133,7 @@ fn encoded(payload: &[u8]) -> Vec<u8> {
 /// Takes all that waits, as the worker does, and says how much that was.
 fn send(queue: &mut SendQueue, pool: &mut Pool) -> usize {
     let mut sent = 0;
-    while let Some(payload) = queue.take() {
+    while let Some(payload) = queue.take(pool) {
         sent += payload.pieces().map(|piece| black_box(piece).len()).sum::<usize>();
         payload.give_back(pool);
     }
