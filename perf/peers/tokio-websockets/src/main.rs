@@ -3,7 +3,7 @@
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use mimalloc::MiMalloc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_websockets::{Config, Error, Limits, Message, ServerBuilder, WebSocketStream};
+use tokio_websockets::{Config, Error, Limits, ServerBuilder};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -28,17 +28,22 @@ async fn echo(stream: TcpStream) -> Result<(), Error> {
     // One frame for a message, as the other servers answer.
     let config = Config::default().frame_size(MESSAGE_LEN_MAX);
     let (_request, mut socket) = ServerBuilder::new().limits(limits).config(config).accept(stream).await?;
+    // It flushes whatever is queued before it reads on: so all that has arrived is read first.
+    let mut arrived = Vec::new();
     while let Some(message) = socket.next().await {
-        answer(&mut socket, message?).await?;
-        // Whatever has arrived too is answered before anything is sent.
-        while let Some(Some(message)) = socket.next().now_or_never() {
-            answer(&mut socket, message?).await?;
+        arrived.push(message?);
+        while arrived.len() < ARRIVED_MAX
+            && let Some(Some(message)) = socket.next().now_or_never()
+        {
+            arrived.push(message?);
+        }
+        for message in arrived.drain(..).filter(|message| message.is_text() || message.is_binary()) {
+            socket.feed(message).await?;
         }
         socket.flush().await?;
     }
     Ok(())
 }
 
-async fn answer(socket: &mut WebSocketStream<TcpStream>, message: Message) -> Result<(), Error> {
-    if message.is_text() || message.is_binary() { socket.feed(message).await } else { Ok(()) }
-}
+/// How many messages of a connection are read before they are answered.
+const ARRIVED_MAX: usize = 64;
