@@ -75,6 +75,10 @@ pub trait Driver {
     fn cancel_accept(&mut self);
 
     /// Receives from a connection until [`Completion::ReceiveEnded`].
+    ///
+    /// A reset that comes right behind data, before the kernel got to receiving that, is not reported
+    /// by a series (seen on Linux 6.18): it waits for a further event, and there is none. A FIN is. So a
+    /// connection that nothing is sent to needs a deadline of its own.
     fn receive(&mut self, key: Key, mode: ReceiveMode);
 
     /// Receives straight into `block`, behind what it holds and within its capacity: what has arrived,
