@@ -3,6 +3,11 @@
 //! In incremental mode (Linux 6.12) the kernel fills a buffer piece by piece, each completion
 //! naming the next piece of the same buffer, until it says that it is done with it. A buffer goes
 //! back to the kernel when it is done and every piece of it was given back.
+//!
+//! The kernel takes buffers in the order in which it got them. Had it all of them, what arrives would
+//! go through all of their memory in turn, and most of that is not in the cache. So it has only as many
+//! as a turn of late has used up, and the others wait in a stack: the one that was used last is
+//! provided first. Memory that was never needed is never touched.
 
 use std::ptr::NonNull;
 use std::slice;
@@ -18,6 +23,10 @@ use crate::ring::mapping::Mapping;
 const FLAG_INCREMENTAL: u16 = 2;
 /// The only group of buffers on a ring.
 pub(super) const GROUP: u16 = 0;
+
+/// The least that the kernel has at the beginning of a turn, and after how many turns it gets fewer.
+const WANTED_MIN: u16 = 2;
+const TURNS_OF_LATE: u16 = 1024;
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 
@@ -72,6 +81,15 @@ pub(super) struct BufferRing {
     buffer_len: u32,
     buffers: Box<[Buffer]>,
     tail: u16,
+    /// Those that the kernel doesn't have and nobody needs; the last one is the hottest.
+    spare: Vec<u16>,
+    /// How many the kernel may fill, and how many it is to have at the beginning of a turn.
+    provided: u16,
+    wanted: u16,
+    /// How many were used up since the beginning of the turn, and the most in a turn of late.
+    used: u16,
+    used_max: u16,
+    turns: u16,
 }
 
 impl BufferRing {
@@ -87,11 +105,53 @@ impl BufferRing {
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, GROUP, flags) }?;
         let buffers = vec![Buffer::default(); usize::from(count)].into();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let mut this = Self { id, mode, entries, memory, buffer_len, buffers, tail: 0 };
-        for buffer in 0..count {
-            this.provide(buffer);
-        }
+        let mut this = Self {
+            id,
+            mode,
+            entries,
+            memory,
+            buffer_len,
+            buffers,
+            tail: 0,
+            spare: (0..count).rev().collect(),
+            provided: 0,
+            wanted: WANTED_MIN,
+            used: 0,
+            used_max: 0,
+            turns: 0,
+        };
+        this.begin_turn();
         Ok(this)
+    }
+
+    /// Provides as many buffers as the turn that begins may need.
+    pub(super) fn begin_turn(&mut self) {
+        self.used_max = self.used_max.max(self.used);
+        self.used = 0;
+        self.turns += 1;
+        // One more than was used up: the kernel must not run out while it has more to deliver.
+        if self.used_max >= self.wanted {
+            self.wanted = self.used_max.saturating_mul(2).min(self.count());
+        } else if self.turns >= TURNS_OF_LATE {
+            self.wanted = (self.used_max + 1).max(WANTED_MIN).max(self.wanted / 2);
+        }
+        if self.turns >= TURNS_OF_LATE {
+            (self.turns, self.used_max) = (0, 0);
+        }
+        while self.provided < self.wanted
+            && let Some(buffer) = self.spare.pop()
+        {
+            self.provide(buffer);
+        }
+    }
+
+    /// Has the kernel get all buffers: it has found none.
+    pub(super) fn ran_out(&mut self) {
+        self.used = self.count();
+    }
+
+    fn count(&self) -> u16 {
+        u16::try_from(self.buffers.len()).expect("the shape counts buffers in 16 bits")
     }
 
     /// Books the `len` bytes that a completion reports in `buffer`; `more` is the kernel's word
@@ -105,13 +165,18 @@ impl BufferRing {
         state.filled = end.expect("the kernel fills a buffer at most to its end");
         state.leases += 1;
         state.done = self.mode == BufferMode::Once || !more;
+        if state.done {
+            self.provided -= 1;
+            self.used += 1;
+        }
         Lease { owner: self.id, buffer, start, len }
     }
 
     /// Takes back a buffer that a completion without bytes names.
     pub(super) fn return_unused(&mut self, buffer: u16) {
         if self.mode == BufferMode::Once {
-            self.provide(buffer);
+            self.provided -= 1;
+            self.spare.push(buffer);
         }
         // In incremental mode nothing was consumed: the kernel goes on at the same place.
     }
@@ -137,7 +202,7 @@ impl BufferRing {
         let state = &mut self.buffers[usize::from(buffer)];
         state.leases -= 1;
         if state.done && state.leases == 0 {
-            self.provide(buffer);
+            self.spare.push(buffer);
         }
     }
 
@@ -149,8 +214,8 @@ impl BufferRing {
     /// Hands a whole buffer to the kernel.
     fn provide(&mut self, buffer: u16) {
         self.buffers[usize::from(buffer)] = Buffer::default();
-        let count = u16::try_from(self.buffers.len()).expect("the shape counts buffers in 16 bits");
-        let index = usize::from(self.tail % count);
+        self.provided += 1;
+        let index = usize::from(self.tail % self.count());
         let offset = usize::from(buffer) * self.buffer_len as usize;
         let base: NonNull<BufRingEntry> = self.entries.start().cast();
         // SAFETY: the index is below the count of entries that the mapping was made for.
@@ -186,16 +251,18 @@ mod tests {
     fn a_buffer_returns_to_the_kernel_with_its_last_piece() {
         let (_ring, mut buffers) = buffers(BufferMode::Incremental);
         let published = buffers.tail;
-        let mut first = buffers.claim(3, 100, true);
-        let mut second = buffers.claim(3, 50, false);
+        let mut first = buffers.claim(0, 100, true);
+        let mut second = buffers.claim(0, 50, false);
         buffers.bytes_mut(&mut first).fill(1);
         buffers.bytes_mut(&mut second).fill(2);
         assert!(buffers.bytes_mut(&mut first).iter().all(|&byte| byte == 1), "pieces don't overlap");
         assert_eq!(buffers.leases(), 2);
         buffers.give_back(first);
-        assert_eq!(buffers.tail, published, "a piece is still lent");
+        assert!(!buffers.spare.contains(&0), "a piece is still lent");
         buffers.give_back(second);
-        assert_eq!((buffers.tail, buffers.leases()), (published + 1, 0));
+        assert_eq!((buffers.spare.last(), buffers.leases()), (Some(&0), 0));
+        buffers.begin_turn();
+        assert_eq!(buffers.tail, published + 1);
     }
 
     #[test]
@@ -214,10 +281,33 @@ mod tests {
     fn without_incremental_use_each_completion_takes_a_buffer() {
         let (_ring, mut buffers) = buffers(BufferMode::Once);
         let published = buffers.tail;
-        let lease = buffers.claim(7, 10, false);
+        let lease = buffers.claim(0, 10, false);
         buffers.give_back(lease);
-        buffers.return_unused(8);
+        buffers.return_unused(1);
+        buffers.begin_turn();
         assert_eq!(buffers.tail, published + 2);
+    }
+
+    #[test]
+    fn the_kernel_gets_as_many_as_are_used_up_and_the_last_one_first() {
+        let (_ring, mut buffers) = buffers(BufferMode::Incremental);
+        assert_eq!(buffers.provided, WANTED_MIN);
+        let use_up = |buffers: &mut BufferRing, which: &[u16]| {
+            let leases: Vec<Lease> = which.iter().map(|&buffer| buffers.claim(buffer, 10, false)).collect();
+            leases.into_iter().for_each(|lease| buffers.give_back(lease));
+            buffers.begin_turn();
+        };
+        use_up(&mut buffers, &[0]);
+        assert_eq!((buffers.provided, buffers.spare.contains(&0)), (WANTED_MIN, false), "the hottest comes back");
+        use_up(&mut buffers, &[1, 0]);
+        assert_eq!(buffers.provided, 4, "all were used up: twice as many");
+        buffers.ran_out();
+        buffers.begin_turn();
+        assert_eq!((buffers.provided, buffers.spare.len()), (16, 0));
+        for _ in 0..8 * TURNS_OF_LATE {
+            buffers.begin_turn();
+        }
+        assert_eq!(buffers.wanted, WANTED_MIN, "a rush is forgotten");
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl RingDriver {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
+        self.buffers.begin_turn();
         self.enter_and_wait(wait)?;
         self.finish_sends(completions);
         let mut reaped = mem::take(&mut self.reaped);
@@ -373,7 +374,10 @@ impl RingDriver {
         let end = match of_result(result) {
             Ok(0) => ReceiveEnd::Eof,
             Ok(_) => ReceiveEnd::Exhausted,
-            Err(libc::ENOBUFS) => ReceiveEnd::NoBuffers,
+            Err(libc::ENOBUFS) => {
+                self.buffers.ran_out();
+                ReceiveEnd::NoBuffers
+            }
             Err(libc::ECANCELED) => ReceiveEnd::Cancelled,
             Err(errno) => ReceiveEnd::Failed(errno),
         };
