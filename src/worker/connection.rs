@@ -216,7 +216,7 @@ impl Connection {
     /// Whether so much of a frame is to come that it had better go straight to its message.
     pub(super) fn wants_block<H: Handler>(&self, context: &Context<H>) -> bool {
         let to_come = self.active.as_ref().map_or(0, |active| active.session.payload_to_come());
-        to_come >= context.options.straight_bytes_min || self.long_bytes > 0 && to_come > 0
+        to_come > 0 && (to_come >= context.options.straight_bytes_min || self.long_bytes > 0)
     }
 
     /// Lends the block of the message under way, if that is where the rest of it is wanted, and says

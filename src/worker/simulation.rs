@@ -76,7 +76,8 @@ fn options(random: &mut Random) -> Options {
         stall_timeout_ms: 10_000,
         frames_per_turn_max: 1 + u32::try_from(random.piece(20)).expect("small"),
         send_queue_bytes_max: random.piece(40_000),
-        straight_bytes_min: 1 + random.piece(30_000),
+        // Zero has every frame that is cut received straight.
+        straight_bytes_min: random.piece(30_000) - 1,
         messages: Limits { message_bytes_max: script::MESSAGE_BYTES_MAX, ..Limits::default() },
         ..Options::default()
     }

@@ -6,6 +6,7 @@ use crate::handler::Echo;
 use crate::ring::ReceiveEnd;
 use crate::ring::scripted::Happens::{Accepted, Ended, Received};
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
+use crate::worker::shortage::RECEIVES_PER_PLACE;
 use crate::worker::{Mailbox, Options, Worker};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -67,6 +68,21 @@ fn when_buffers_are_short_the_message_that_was_begun_first_goes_on_first() {
     let asked = bench.turn(64, &[(0, short()), (1, short()), (2, short())]);
     assert_eq!(asked, [Asked::Receive(2), Asked::Receive(1), Asked::Receive(0)]);
     assert_eq!(bench.worker.counters().buffer_shortages, 3);
+}
+
+#[test]
+fn a_message_that_never_ends_does_not_keep_its_place_for_ever() {
+    let mut bench = Bench::open(2);
+    let begin = [&b"\x82\xfe\xff\xff\0\0\0\0"[..], &[7; 10]].concat();
+    bench.turn(60, &[(1, Received(&begin))]);
+    bench.turn(61, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
+    let short = || Ended(ReceiveEnd::NoBuffers);
+    for _ in 0..RECEIVES_PER_PLACE {
+        bench.turn(62, &[(1, Received(&[7]))]);
+    }
+    assert_eq!(bench.turn(63, &[(0, short()), (1, short())]), [Asked::Receive(1), Asked::Receive(0)]);
+    bench.turn(64, &[(1, Received(&[7]))]);
+    assert_eq!(bench.turn(65, &[(0, short()), (1, short())]), [Asked::Receive(0), Asked::Receive(1)]);
 }
 
 #[test]
