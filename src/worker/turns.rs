@@ -23,8 +23,12 @@ struct Bench {
 impl Bench {
     /// A worker with `count` connections that have been upgraded at 50 ms.
     fn open(count: u32) -> Self {
+        Self::open_with(count, Options::default())
+    }
+
+    fn open_with(count: u32, options: Options) -> Self {
         let hand = Hand::default();
-        let options = Options { handshake_timeout_ms: TIMEOUT_MS, close_timeout_ms: TIMEOUT_MS, ..Options::default() };
+        let options = Options { handshake_timeout_ms: TIMEOUT_MS, close_timeout_ms: TIMEOUT_MS, ..options };
         let worker = Worker::new(0, hand.driver(), Echo, options, Arc::new(Mailbox::default()), Vec::new());
         let mut bench = Self { hand, worker };
         let all = |what: fn() -> Happens<'static>| (0..count).map(|slot| (slot, what())).collect::<Vec<_>>();
@@ -53,6 +57,13 @@ fn a_close_is_answered_though_the_deadline_of_the_handshake_passes_in_its_turn()
     assert_eq!(cancelled, [Asked::Close(0)]);
     let counters = bench.worker.counters();
     assert_eq!((counters.handshake_timeouts, counters.close_timeouts), (0, 0));
+}
+
+#[test]
+fn a_connection_between_frames_goes_on_receiving_whatever_is_received_straight() {
+    let mut bench = Bench::open_with(1, Options { straight_bytes_min: 0, ..Options::default() });
+    let asked = bench.turn(60, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
+    assert_eq!(asked, [Asked::Send(0, b"\x82\0".to_vec())]);
 }
 
 #[test]
