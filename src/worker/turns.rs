@@ -62,7 +62,8 @@ fn a_close_is_answered_though_the_deadline_of_the_handshake_passes_in_its_turn()
 #[test]
 fn a_connection_between_frames_goes_on_receiving_whatever_is_received_straight() {
     let mut bench = Bench::open_with(1, Options { straight_bytes_min: 0, ..Options::default() });
-    let asked = bench.turn(60, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
+    assert_eq!(bench.turn(60, &[(0, Ended(ReceiveEnd::Exhausted))]), [Asked::Receive(0)]);
+    let asked = bench.turn(61, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
     assert_eq!(asked, [Asked::Send(0, b"\x82\0".to_vec())]);
 }
 
