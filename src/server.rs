@@ -191,6 +191,7 @@ impl Server {
             connections_max: table_len,
             buffer_mode: features.buffer_mode,
             series_bytes_max: features.series_bytes_max,
+            low_water: features.low_water,
             spin_us: options.spin_us,
             backlog: u32::from(listener::BACKLOG),
         };

@@ -13,7 +13,7 @@ const CLASS_LEN_MIN: usize = 1 << 10;
 /// The largest block that is kept. Larger ones go back to the allocator.
 const CLASS_LEN_MAX: usize = 1 << 20;
 const CLASS_COUNT: usize = (CLASS_LEN_MAX.ilog2() - CLASS_LEN_MIN.ilog2() + 1) as usize;
-/// Room beside a payload of exactly a class's size, for a frame header on either side.
+/// Room beside a payload of exactly a class's size, for the frame header.
 const SLACK: usize = 64;
 /// How many empty lists are kept: as many sends may be under way at a time that gather segments.
 const LISTS_MAX: usize = 1024;
@@ -90,14 +90,13 @@ impl Pool {
         }
     }
 
-    /// Lends an empty block with room for at least `len` bytes and a frame header.
+    /// Lends an empty block with room for at least `len` bytes.
     pub fn take(&mut self, len: usize) -> Block {
         self.take_ready(len).unwrap_or_else(|| {
             self.lent += 1;
-            let class_len = len.next_power_of_two().max(CLASS_LEN_MIN);
+            let class_len = class_len(len).unwrap_or(usize::MAX);
             // Past the largest class nothing is kept, so rounding up would only waste.
-            let class_len = if class_len > CLASS_LEN_MAX { len } else { class_len };
-            Block(Vec::with_capacity(class_len + SLACK))
+            Block(Vec::with_capacity(if class_len > CLASS_LEN_MAX { len } else { class_len } + SLACK))
         })
     }
 
@@ -184,8 +183,13 @@ impl Default for Pool {
 
 /// The class whose blocks hold `len` bytes, or `None` past the largest.
 fn class_of(len: usize) -> Option<usize> {
-    let class_len = len.max(CLASS_LEN_MIN).checked_next_power_of_two()?;
+    let class_len = class_len(len)?;
     (class_len <= CLASS_LEN_MAX).then(|| (class_len.ilog2() - CLASS_LEN_MIN.ilog2()) as usize)
+}
+
+/// The power of two that, with the slack, is enough for `len` bytes.
+fn class_len(len: usize) -> Option<usize> {
+    len.saturating_sub(SLACK).max(CLASS_LEN_MIN).checked_next_power_of_two()
 }
 
 #[cfg(test)]
@@ -203,6 +207,18 @@ mod tests {
         assert_eq!(pool.lent(), 1);
         pool.give(block);
         assert_eq!((pool.lent(), pool.retained_bytes()), (0, 4096 + SLACK));
+    }
+
+    #[test]
+    fn a_frame_header_does_not_take_a_payload_to_the_next_class() {
+        let mut pool = Pool::default();
+        let block = pool.take(4096 + 14);
+        assert_eq!(block.capacity(), 4096 + SLACK);
+        let longer = pool.take(4096 + SLACK + 1);
+        assert_eq!(longer.capacity(), 8192 + SLACK);
+        pool.give(longer);
+        pool.give(block);
+        assert!(pool.take_ready(4096 + SLACK + 1).is_some_and(|block| block.capacity() > 8192));
     }
 
     #[test]

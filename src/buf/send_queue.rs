@@ -17,8 +17,13 @@ const EXPECTED_LEN_MAX: usize = 64 << 10;
 /// A run of bytes in a send queue.
 #[derive(Debug)]
 pub enum Segment {
-    /// Bytes of this connection alone.
-    Block(Block),
+    /// Bytes of this connection alone: what a block holds from `start` on.
+    Block {
+        /// The block.
+        block: Block,
+        /// Where the bytes begin.
+        start: usize,
+    },
     /// A frame that other connections may be sending too.
     Shared(SharedFrame),
 }
@@ -28,13 +33,13 @@ impl Segment {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Block(block) => block,
+            Self::Block { block, start } => &block[*start..],
             Self::Shared(frame) => frame,
         }
     }
 
     pub(super) fn give_back(self, pool: &mut Pool) {
-        if let Self::Block(block) = self {
+        if let Self::Block { block, .. } = self {
             pool.give(block);
         }
     }
@@ -73,14 +78,14 @@ impl SendQueue {
         pool.count_copy(written);
     }
 
-    /// Appends a block as it is, without copying it.
-    pub fn push_block(&mut self, pool: &mut Pool, block: Block) {
-        if block.is_empty() {
+    /// Appends what a block holds from `start` on, without copying it.
+    pub fn push_block(&mut self, pool: &mut Pool, block: Block, start: usize) {
+        if block.len() <= start {
             pool.give(block);
             return;
         }
-        self.bytes += block.len();
-        self.segments.push_back(Segment::Block(block));
+        self.bytes += block.len() - start;
+        self.segments.push_back(Segment::Block { block, start });
     }
 
     /// Appends a shared frame: a small one by copy, a large one by reference.
@@ -129,15 +134,16 @@ impl SendQueue {
     /// The last block, if it has room for `len` more bytes, or a new one.
     fn tail(&mut self, pool: &mut Pool, len: usize) -> &mut Block {
         let (fits, last_len) = match self.segments.back() {
-            Some(Segment::Block(block)) => (block.capacity() - block.len() >= len, block.capacity()),
+            Some(Segment::Block { block, .. }) => (block.capacity() - block.len() >= len, block.capacity()),
             _ => (false, 0),
         };
         if !fits {
             let grown = (last_len * GROWTH).min(GROWN_LEN_MAX);
-            self.segments.push_back(Segment::Block(pool.take(len.max(grown).max(self.expected))));
+            let block = pool.take(len.max(grown).max(self.expected));
+            self.segments.push_back(Segment::Block { block, start: 0 });
         }
         match self.segments.back_mut() {
-            Some(Segment::Block(block)) => block,
+            Some(Segment::Block { block, .. }) => block,
             _ => unreachable!("the last segment is a block with room, or was just pushed"),
         }
     }
@@ -157,7 +163,7 @@ impl Payload {
     #[must_use]
     pub fn from_block(block: Block) -> Self {
         let len = block.len();
-        Self { first: Segment::Block(block), rest: Vec::new(), sent: 0, len }
+        Self { first: Segment::Block { block, start: 0 }, rest: Vec::new(), sent: 0, len }
     }
 
     /// Marks `count` more bytes as sent.
@@ -225,7 +231,7 @@ mod tests {
                     _ => {
                         let mut block = pool.take(bytes.len());
                         block.extend_from_slice(&bytes);
-                        queue.push_block(&mut pool, block);
+                        queue.push_block(&mut pool, block, 0);
                     }
                 }
                 assert_eq!(queue.bytes(), expect.len());

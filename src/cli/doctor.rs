@@ -39,6 +39,10 @@ fn show_features(features: &Features) {
         0 => show("bounded series", "not available: Linux 6.17 or newer has them"),
         _ => show("bounded series", "work (Linux 6.17)"),
     }
+    show(
+        "low-water marks",
+        if features.low_water { "work (Linux 6.7)" } else { "not available: Linux 6.7 or newer has them" },
+    );
 }
 
 fn show(name: &str, value: &str) {

@@ -81,14 +81,18 @@ impl<'w> Effects<'w> {
 
     /// Sends the message at hand back to where it came from.
     ///
-    /// A long message that arrived in pieces is sent from the block it was gathered in, without
-    /// another copy; `message` is empty then.
+    /// A long message that has a block of its own is sent from there, without another copy; `message` is
+    /// empty then.
     pub fn echo(&mut self, message: &mut Message<'_>) {
         match mem::replace(&mut message.payload, Payload::View(&[])) {
-            Payload::Block(block) if block.len() > COPY_LEN_MAX => {
+            Payload::Block { mut block, start } if block.len() - start > COPY_LEN_MAX => {
                 let opcode = message.kind.opcode();
-                self.queue.write(self.pool, HEADER_LEN_MAX, |out| encoder::header(out, opcode, block.len(), None));
-                self.queue.push_block(self.pool, block);
+                let start = encoder::header_before(&mut block, start, opcode).unwrap_or_else(|| {
+                    let len = block.len() - start;
+                    self.queue.write(self.pool, HEADER_LEN_MAX, |out| encoder::header(out, opcode, len, None));
+                    start
+                });
+                self.queue.push_block(self.pool, block, start);
             }
             payload => {
                 self.send(message.kind, &payload);
@@ -162,7 +166,7 @@ mod tests {
         let mut block = pool.take(100_000);
         block.resize(100_000, 7);
         let address = block.as_ptr();
-        let mut message = Message { kind: MessageKind::Binary, payload: Payload::Block(block) };
+        let mut message = Message { kind: MessageKind::Binary, payload: Payload::Block { block, start: 0 } };
         Effects::new(ID, &mut queue, 0, &mut pool, &mut commands).echo(&mut message);
         let sent = queue.take(&mut pool).expect("a frame waits");
         let pieces: Vec<&[u8]> = sent.pieces().collect();

@@ -166,7 +166,8 @@ impl Client {
             Completion::ReceiveEnded { key, end } => self.handle_receive_ended(key, end),
             Completion::Closed { key } => self.handle_closed(key),
             // Nobody connects to us or wakes us, and replies come through buffers.
-            Completion::Filled { .. }
+            Completion::Readable { .. }
+            | Completion::Filled { .. }
             | Completion::Accepted { .. }
             | Completion::AcceptEnded { .. }
             | Completion::Woken => {}

@@ -36,7 +36,7 @@ impl Message<'_> {
             let extra = if headers_len <= SLACK { 0 } else { headers_len };
             let mut block = pool.take(self.len() + extra);
             self.append(&mut block, random);
-            queue.push_block(pool, block);
+            queue.push_block(pool, block, 0);
         }
     }
 

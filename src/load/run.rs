@@ -296,6 +296,7 @@ impl Seat {
             connections_max: count + TABLE_SLACK,
             buffer_mode,
             series_bytes_max,
+            low_water: false,
             spin_us: context.plan.spin_us,
             backlog: 0,
         };

@@ -24,6 +24,11 @@ pub enum Completion {
         /// The bytes, to be given back.
         lease: Lease,
     },
+    /// There is something to receive, or an end to be seen, or the poll was cancelled.
+    Readable {
+        /// The connection.
+        key: Key,
+    },
     /// Bytes arrived straight in a block, or receiving into it has failed.
     Filled {
         /// The connection.

@@ -1,6 +1,6 @@
 //! The real driver: one io_uring, its buffers, and the memory that the kernel is sending or filling.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{hint, io, mem, ptr};
@@ -26,6 +26,8 @@ pub struct Options {
     pub buffer_mode: BufferMode,
     /// How many bytes a series of receives takes before it ends; zero is no limit (before Linux 6.17).
     pub series_bytes_max: u32,
+    /// Whether a poll can wait for more than the first byte (Linux 6.7).
+    pub low_water: bool,
     /// How long a turn that has to wait looks for completions before it sleeps, in microseconds.
     pub spin_us: u32,
     /// How many connections may wait to be accepted.
@@ -37,8 +39,13 @@ const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
 /// What one operation sends or receives at most (`MAX_RW_COUNT`). The kernel cuts longer ones and calls
 /// that success.
 const TRANSFER_LEN_MAX: u32 = 0x7fff_f000;
-/// How much [`ReceiveMode::Head`] takes: a page, with the header somewhere near its beginning.
-const HEAD_LEN_MAX: u32 = 4096;
+/// Low-water marks, in steps of a page: in static memory, since the kernel reads them by address. The
+/// first one is the default, with which a single byte ends a wait.
+static LOW_WATER_MARKS: [libc::c_int; 1 + LOW_WATER_PAGES_MAX] = low_water_marks();
+/// How much a poll waits for at the most: 1 MiB. The kernel lets a socket hold twice as much, within the
+/// bounds of `tcp_rmem`.
+const LOW_WATER_PAGES_MAX: usize = 256;
+const LOW_WATER_PAGE: u16 = 4096;
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
 
@@ -49,6 +56,7 @@ pub struct RingDriver {
     buffers: BufferRing,
     listener: Option<OwnedFd>,
     series_bytes_max: u32,
+    low_water: bool,
     spin: Duration,
     /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
     /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
@@ -61,6 +69,10 @@ pub struct RingDriver {
     sends_waiting: HashMap<Key, InFlight>,
     /// Blocks that the kernel is receiving into.
     fills: HashMap<Key, Block>,
+    /// Connections whose low-water mark was raised.
+    raised: HashSet<Key>,
+    /// Connections with a poll under way.
+    polls: HashSet<Key>,
     /// Shutdowns under way, and what follows each of them.
     ///
     /// The kernel runs a shutdown on a thread of its own and looks the slot up only there. If the
@@ -131,12 +143,15 @@ impl RingDriver {
             ring,
             listener,
             series_bytes_max: options.series_bytes_max,
+            low_water: options.low_water,
             spin: Duration::from_micros(options.spin_us.into()),
             free_slots: options.connections_max.into(),
             backlog: options.backlog.into(),
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
             fills: HashMap::new(),
+            raised: HashSet::new(),
+            polls: HashSet::new(),
             shutdowns: HashMap::new(),
             spare_messages: Vec::new(),
             reaped: Vec::new(),
@@ -320,6 +335,10 @@ impl RingDriver {
     ) {
         match kind {
             Kind::Receive => self.complete_receive(key, result, flags, completions),
+            Kind::Poll => {
+                self.polls.remove(&key);
+                completions.push(Completion::Readable { key });
+            }
             Kind::Fill => self.complete_fill(key, result, completions),
             Kind::Accept => {
                 if let Ok(slot) = u32::try_from(result) {
@@ -397,6 +416,15 @@ impl RingDriver {
         completions.push(Completion::Filled { key, block, result });
     }
 
+    /// Has a connection count as readable with `bytes` bytes, as far as there is a mark for it.
+    fn set_low_water(&mut self, key: Key, bytes: usize) {
+        let pages = if self.low_water { (bytes / usize::from(LOW_WATER_PAGE)).min(LOW_WATER_PAGES_MAX) } else { 0 };
+        let was_raised = if pages > 0 { !self.raised.insert(key) } else { self.raised.remove(&key) };
+        if pages > 0 || was_raised {
+            self.push(Operation::SetLowWater { key, mark: &LOW_WATER_MARKS[pages] });
+        }
+    }
+
     /// The operation that sends `payload`, the message it needs for several pieces, and the length.
     fn send_operation(
         &mut self,
@@ -452,13 +480,19 @@ impl Driver for RingDriver {
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
+        self.set_low_water(key, 0);
         // Where the kernel can bound a series, every one is.
         let bytes_max = self.series_bytes_max;
         self.push(match mode {
-            ReceiveMode::Bounded if bytes_max == 0 => Operation::ReceiveOnce { key, bytes_max: 0 },
+            ReceiveMode::Bounded if bytes_max == 0 => Operation::ReceiveOnce { key },
             ReceiveMode::Series | ReceiveMode::Bounded => Operation::ReceiveMultishot { key, bytes_max },
-            ReceiveMode::Head => Operation::ReceiveOnce { key, bytes_max: HEAD_LEN_MAX },
         });
+    }
+
+    fn poll(&mut self, key: Key, bytes: usize) {
+        self.set_low_water(key, bytes);
+        self.polls.insert(key);
+        self.push(Operation::Poll { key });
     }
 
     fn fill(&mut self, key: Key, mut block: Block, len: usize) {
@@ -499,6 +533,8 @@ impl Driver for RingDriver {
         // operation of the ring: each close would cost as much as there are connections.
         self.push(if self.fills.contains_key(&key) {
             Operation::CancelFill { key }
+        } else if self.polls.contains(&key) {
+            Operation::CancelPoll { key }
         } else {
             Operation::CancelReceive { key }
         });
@@ -513,6 +549,7 @@ impl Driver for RingDriver {
     }
 
     fn close(&mut self, key: Key) {
+        self.raised.remove(&key);
         match self.shutdowns.get_mut(&key) {
             Some(then) => *then = Then::Close,
             None => self.push(Operation::Close { key }),
@@ -568,6 +605,17 @@ impl Message {
     }
 }
 
+const fn low_water_marks() -> [libc::c_int; 1 + LOW_WATER_PAGES_MAX] {
+    let mut marks = [1; 1 + LOW_WATER_PAGES_MAX];
+    let (mut pages, mut mark) = (1, 0);
+    while pages < marks.len() {
+        mark += LOW_WATER_PAGE as libc::c_int;
+        marks[pages] = mark;
+        pages += 1;
+    }
+    marks
+}
+
 /// Splits a kernel's result into a count and an error number.
 fn of_result(result: i32) -> Result<usize, i32> {
     usize::try_from(result).map_err(|_| result.saturating_neg())
@@ -591,6 +639,7 @@ mod tests {
         connections_max: 4,
         buffer_mode: BufferMode::Once,
         series_bytes_max: 0,
+        low_water: false,
         spin_us: 0,
         backlog: 0,
     };

@@ -55,9 +55,6 @@ pub enum ReceiveMode {
     Series,
     /// A buffer's worth at the most: the way for a peer that would take all buffers in one turn.
     Bounded,
-    /// Some kilobytes at the most: the way to the header of a frame whose payload is expected to be so
-    /// long that it is received by [`Driver::fill`].
-    Head,
 }
 
 /// What a worker needs of a kernel: operations in, completions out.
@@ -81,6 +78,11 @@ pub trait Driver {
     /// connection that nothing is sent to needs a deadline of its own.
     fn receive(&mut self, key: Key, mode: ReceiveMode);
 
+    /// Waits until there is something to receive: `bytes` bytes, or about as many, where the kernel can wait
+    /// for more than one (Linux 6.7); or the end. Gives one [`Completion::Readable`]. It costs the kernel
+    /// less memory than a receive, and us none. No receive may be under way.
+    fn poll(&mut self, key: Key, bytes: usize);
+
     /// Receives straight into `block`, behind what it holds and within its capacity: what has arrived,
     /// `len` bytes at the most. Gives one [`Completion::Filled`]. No other receive may be under way.
     fn fill(&mut self, key: Key, block: Block, len: usize);
@@ -91,7 +93,7 @@ pub trait Driver {
     /// Sends the rest of `payload`. Gives one [`Completion::Sent`].
     fn send(&mut self, key: Key, payload: Payload, mode: SendMode);
 
-    /// Ends receives and sends of a connection early; each still gives its last completion.
+    /// Ends polls, receives and sends of a connection early; each still gives its last completion.
     fn cancel(&mut self, key: Key);
 
     /// Sends FIN after what was sent before; receiving goes on. Gives no completion.

@@ -22,10 +22,13 @@ pub(super) enum Operation {
     AcceptOnce { listener: RawFd },
     CancelAccept,
     ReceiveMultishot { key: Key, bytes_max: u32 },
-    ReceiveOnce { key: Key, bytes_max: u32 },
+    ReceiveOnce { key: Key },
+    Poll { key: Key },
     ReceiveInto { key: Key, bytes: *mut u8, len: u32 },
+    SetLowWater { key: Key, mark: &'static libc::c_int },
     CancelReceive { key: Key },
     CancelFill { key: Key },
+    CancelPoll { key: Key },
     Send { key: Key, bytes: *const u8, len: u32, mode: SendMode },
     SendMessage { key: Key, message: *const libc::msghdr, mode: SendMode },
     CancelSend { key: Key },
@@ -51,16 +54,26 @@ impl Operation {
                 with_total_len(entry, bytes_max).user_data(Token::new(Kind::Receive, key).pack())
             }
             // A length of zero stands for what the buffer holds.
-            Self::ReceiveOnce { key, bytes_max } => opcode::Recv::new(Fixed(key.slot), ptr::null_mut(), bytes_max)
+            Self::ReceiveOnce { key } => opcode::Recv::new(Fixed(key.slot), ptr::null_mut(), 0)
                 .buf_group(GROUP)
                 .build()
                 .flags(Flags::BUFFER_SELECT)
                 .user_data(Token::new(Kind::Receive, key).pack()),
+            Self::Poll { key } => {
+                let events = libc::POLLIN.cast_unsigned().into();
+                opcode::PollAdd::new(Fixed(key.slot), events).build().user_data(Token::new(Kind::Poll, key).pack())
+            }
             Self::ReceiveInto { key, bytes, len } => {
                 opcode::Recv::new(Fixed(key.slot), bytes, len).build().user_data(Token::new(Kind::Fill, key).pack())
             }
+            Self::SetLowWater { key, mark } => {
+                let (level, name) = (libc::SOL_SOCKET.cast_unsigned(), libc::SO_RCVLOWAT.cast_unsigned());
+                let (value, len) = (ptr::from_ref(mark).cast(), libc::c_int::BITS / 8);
+                quiet(opcode::SetSockOpt::new(Fixed(key.slot), level, name, value, len).build())
+            }
             Self::CancelReceive { key } => quiet(cancel_token(Token::new(Kind::Receive, key))),
             Self::CancelFill { key } => quiet(cancel_token(Token::new(Kind::Fill, key))),
+            Self::CancelPoll { key } => quiet(cancel_token(Token::new(Kind::Poll, key))),
             Self::Send { key, bytes, len, mode } => {
                 let entry = opcode::Send::new(Fixed(key.slot), bytes, len).flags(message_flags(mode)).build();
                 of_send(entry, key, mode)

@@ -21,6 +21,7 @@ const OPTIONS: Options = Options {
     connections_max: 8,
     buffer_mode: BufferMode::Incremental,
     series_bytes_max: 0,
+    low_water: false,
     spin_us: 0,
     backlog: 1,
 };
@@ -40,6 +41,8 @@ pub struct Features {
     /// How many bytes a series of receives takes before it ends, zero where the kernel has no such
     /// limit (before Linux 6.17).
     pub series_bytes_max: u32,
+    /// Whether a poll can wait until much has arrived (Linux 6.7).
+    pub low_water: bool,
 }
 
 /// Tries every operation of the driver on loopback: accept, receive, send, wake, shutdown, close.
@@ -73,7 +76,8 @@ fn try_modes(machine: Machine) -> Result<Features, StartError> {
     };
     let limited = limits_series(Options { buffer_mode, ..OPTIONS }).unwrap_or(false);
     let series_bytes_max = if limited { SERIES_BYTES_MAX } else { 0 };
-    Ok(Features { machine, buffer_mode, fallback, series_bytes_max })
+    let low_water = waits_for_much(Options { buffer_mode, low_water: true, ..OPTIONS }).unwrap_or(false);
+    Ok(Features { machine, buffer_mode, fallback, series_bytes_max, low_water })
 }
 
 fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
@@ -90,12 +94,7 @@ fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
 fn limits_series(options: Options) -> io::Result<bool> {
     const SENT: usize = 64;
     const LIMIT: u32 = 16;
-    let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    let address = listener::local_address(&listener)?;
-    let driver = RingDriver::new(Some(listener), Options { series_bytes_max: LIMIT, ..options })?;
-    let mut trial = Trial { driver, completions: Vec::new(), step: "limit a receive" };
-    trial.driver.accept();
-    let mut client = TcpStream::connect(address)?;
+    let (mut trial, mut client) = Trial::connected(Options { series_bytes_max: LIMIT, ..options }, "limit a receive")?;
     client.write_all(&[1; SENT])?;
     // A series without a limit ends with the connection.
     client.shutdown(Shutdown::Write)?;
@@ -116,6 +115,28 @@ fn limits_series(options: Options) -> io::Result<bool> {
     Ok(end == ReceiveEnd::Exhausted)
 }
 
+/// Whether a poll waits for more than the first bytes, and the next receive does not. Older kernels refuse
+/// to set the mark.
+fn waits_for_much(options: Options) -> io::Result<bool> {
+    const HALF: [u8; 4096] = [1; 4096];
+    const QUIET_MS: u64 = 20;
+    let (mut trial, mut client) = Trial::connected(options, "wait for much")?;
+    let key = trial.accepted()?;
+    trial.driver.poll(key, 2 * HALF.len());
+    client.write_all(&HALF)?;
+    trial.driver.turn(Some(QUIET_MS), &mut trial.completions)?;
+    if !trial.completions.is_empty() {
+        return Ok(false);
+    }
+    client.write_all(&HALF)?;
+    trial.readable()?;
+    trial.driver.receive(key, ReceiveMode::Series);
+    trial.expect_bytes(&[HALF, HALF].concat())?;
+    client.write_all(&[2])?;
+    trial.expect_bytes(&[2])?;
+    Ok(true)
+}
+
 fn failed(machine: &Machine, step: &'static str) -> impl Fn(&io::Error) -> StartError {
     move |error| StartError::SelfTest { step, kernel: machine.kernel.clone(), cause: error.to_string() }
 }
@@ -127,6 +148,15 @@ struct Trial {
 }
 
 impl Trial {
+    /// A trial whose driver accepts, and a client that has connected to it.
+    fn connected(options: Options, step: &'static str) -> io::Result<(Self, TcpStream)> {
+        let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = listener::local_address(&listener)?;
+        let mut driver = RingDriver::new(Some(listener), options)?;
+        driver.accept();
+        Ok((Self { driver, completions: Vec::new(), step }, TcpStream::connect(address)?))
+    }
+
     fn run(&mut self, address: SocketAddr) -> io::Result<()> {
         self.driver.accept();
         // Twice: the second connection receives after the end of the first, where some kernels
@@ -169,6 +199,24 @@ impl Trial {
 
         self.fill(key, &mut client)?;
 
+        self.step = "receive into a block";
+        self.driver.cancel_receive(key);
+        self.until(|completion| {
+            matches!(completion, Completion::ReceiveEnded { end: ReceiveEnd::Cancelled, .. }).then_some(())
+        })?;
+        self.driver.poll(key, 1);
+        client.write_all(text)?;
+        self.readable()?;
+        self.driver.fill(key, Pool::default().take(text.len()), text.len());
+        let filled = self.until(|completion| match completion {
+            Completion::Filled { block, .. } => Some(block),
+            _ => None,
+        })?;
+        if filled.as_slice() != text {
+            return Err(io::Error::other(format!("{text:?} was sent, {:?} received", filled.as_slice())));
+        }
+        self.driver.receive(key, ReceiveMode::Series);
+
         self.step = "shut down and close";
         self.driver.shutdown(key);
         self.driver.turn(Some(0), &mut self.completions)?;
@@ -191,7 +239,7 @@ impl Trial {
         for byte in [1, 2] {
             let mut block = pool.take(FILL_LEN / 2);
             block.resize(FILL_LEN / 2, byte);
-            queue.push_block(&mut pool, block);
+            queue.push_block(&mut pool, block, 0);
         }
         let payload = queue.take(&mut pool).ok_or_else(|| io::Error::other("two blocks were queued"))?;
         self.driver.send(key, payload, SendMode::Now);
@@ -237,6 +285,10 @@ impl Trial {
             Completion::Accepted { slot } => Some(Key { slot, generation: 0 }),
             _ => None,
         })
+    }
+
+    fn readable(&mut self) -> io::Result<()> {
+        self.until(|completion| matches!(completion, Completion::Readable { .. }).then_some(()))
     }
 
     fn sent(&mut self) -> io::Result<(Payload, Result<usize, i32>)> {

@@ -2,6 +2,7 @@
 //! and reads what the worker asked for.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 
@@ -13,6 +14,8 @@ use crate::slab::Key;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Asked {
     Receive(u32),
+    Poll(u32, usize),
+    Fill(u32, usize),
     CancelReceive(u32),
     Send(u32, Vec<u8>),
     Cancel(u32),
@@ -24,6 +27,9 @@ pub(crate) enum Asked {
 pub(crate) enum Happens<'a> {
     Accepted,
     Received(&'a [u8]),
+    Readable,
+    /// Into the block that was given for it.
+    Filled(&'a [u8]),
     Ended(ReceiveEnd),
 }
 
@@ -37,6 +43,7 @@ struct State {
     asked: Vec<Asked>,
     received: Vec<Vec<u8>>,
     next: Vec<Completion>,
+    fills: HashMap<u32, Block>,
 }
 
 impl Hand {
@@ -59,6 +66,12 @@ impl Hand {
                     state.received.push(bytes.to_vec());
                     let len = u32::try_from(bytes.len()).expect("a test sends little");
                     Completion::Received { key, lease: Lease { owner: 0, buffer, start: 0, len } }
+                }
+                Happens::Readable => Completion::Readable { key },
+                Happens::Filled(bytes) => {
+                    let mut block = state.fills.remove(&slot).expect("a block was given to be filled");
+                    block.extend_from_slice(bytes);
+                    Completion::Filled { key, block, result: Ok(bytes.len()) }
                 }
                 Happens::Ended(end) => Completion::ReceiveEnded { key, end: *end },
             };
@@ -98,8 +111,13 @@ impl Driver for ScriptedDriver {
         self.ask(Asked::Receive(key.slot));
     }
 
-    fn fill(&mut self, _: Key, _: Block, _: usize) {
-        unreachable!("a scripted peer sends nothing long");
+    fn poll(&mut self, key: Key, bytes: usize) {
+        self.ask(Asked::Poll(key.slot, bytes));
+    }
+
+    fn fill(&mut self, key: Key, block: Block, len: usize) {
+        self.state.borrow_mut().fills.insert(key.slot, block);
+        self.ask(Asked::Fill(key.slot, len));
     }
 
     fn cancel_receive(&mut self, key: Key) {

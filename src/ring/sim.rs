@@ -30,8 +30,6 @@ pub(crate) use world::{Stop, World};
 const SLICE_MS_MAX: u64 = 5;
 /// The smallest receive buffer: with less, an honest peer would be too slow for any deadline.
 const BUFFER_LEN_MIN: usize = 256;
-/// What [`ReceiveMode::Head`] takes at most.
-const HEAD_LEN_MAX: usize = 4096;
 /// What freed receive buffers are filled with, so that a view kept for too long shows.
 const POISON: u8 = 0xa5;
 
@@ -75,6 +73,7 @@ impl SimDriver {
             } else {
                 deliver_sent(&mut world, slot, completions);
                 self.deliver_received(&mut world, slot, completions);
+                deliver_readable(&mut world, slot, completions);
                 self.deliver_filled(&mut world, slot, completions);
                 deliver_closed(&mut world, slot, completions);
             }
@@ -115,7 +114,7 @@ impl SimDriver {
 
     fn deliver_received(&mut self, world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
         for _ in 0..1 + world.random.below(4) {
-            let armed = |socket: &&mut Socket| socket.armed && socket.armed_block.is_none();
+            let armed = |socket: &&mut Socket| socket.armed && socket.armed_block.is_none() && !socket.armed_poll;
             let Some(socket) = world.sockets.get_mut(&slot).filter(armed) else { return };
             let key = socket.key.expect("an armed socket was named by an operation");
             let reset = world.peers[socket.peer].reset;
@@ -148,7 +147,7 @@ impl SimDriver {
         let target = &mut self.buffers[usize::from(buffer)];
         let inbound_len = world.sockets[&key.slot].inbound.len();
         let once = world.sockets[&key.slot].armed_once;
-        let len = world.random.piece(inbound_len.min(target.len()).min(once.unwrap_or(usize::MAX)));
+        let len = world.random.piece(inbound_len.min(target.len()));
         if len < inbound_len {
             world.fault(if len == 1 { Fault::OneByteReceive } else { Fault::ShortReceive });
         }
@@ -158,7 +157,7 @@ impl SimDriver {
         }
         let lease = Lease { owner: 0, buffer, start: 0, len: u32::try_from(len).expect("buffers are small") };
         completions.push(Completion::Received { key, lease });
-        if once.is_some() {
+        if once {
             return Some(ReceiveEnd::Exhausted);
         }
         world.random.one_in(20).then(|| {
@@ -166,6 +165,22 @@ impl SimDriver {
             ReceiveEnd::Exhausted
         })
     }
+}
+
+/// Ends a poll: if there is something to receive, if it was cancelled, and now and then for nothing.
+fn deliver_readable(world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
+    let Some(socket) = world.sockets.get(&slot).filter(|socket| socket.armed_poll) else { return };
+    let key = socket.key.expect("an armed socket was named by an operation");
+    let something = !socket.inbound.is_empty() || socket.inbound_fin || world.peers[socket.peer].reset;
+    if !something && !socket.armed_cancelled {
+        if !world.random.one_in(20) {
+            return;
+        }
+        world.fault(Fault::ReadableForNothing);
+    }
+    let socket = world.socket(key);
+    (socket.armed, socket.armed_poll, socket.armed_cancelled) = (false, false, false);
+    completions.push(Completion::Readable { key });
 }
 
 fn deliver_sent(world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
@@ -210,12 +225,16 @@ impl Driver for SimDriver {
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
-        socket.armed_once = match mode {
-            ReceiveMode::Series => None,
-            ReceiveMode::Bounded => Some(usize::MAX),
-            ReceiveMode::Head => Some(HEAD_LEN_MAX),
-        };
+        socket.armed_once = mode == ReceiveMode::Bounded;
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
+    }
+
+    fn poll(&mut self, key: Key, bytes: usize) {
+        assert!(bytes > 0, "a poll waits for something");
+        let mut world = self.world.borrow_mut();
+        let socket = world.socket(key);
+        assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
+        socket.armed_poll = true;
     }
 
     fn fill(&mut self, key: Key, block: Block, len: usize) {
@@ -230,7 +249,7 @@ impl Driver for SimDriver {
     fn cancel_receive(&mut self, key: Key) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
-        socket.armed_cancelled = socket.armed && socket.armed_block.is_none();
+        socket.armed_cancelled = socket.armed && socket.armed_block.is_none() && !socket.armed_poll;
     }
 
     fn send(&mut self, key: Key, payload: Payload, mode: SendMode) {

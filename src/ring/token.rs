@@ -22,6 +22,7 @@ pub(super) enum Kind {
     Wake,
     Shutdown,
     Fill,
+    Poll,
 }
 
 /// An operation of one life of a slot.
@@ -59,6 +60,7 @@ impl Token {
             7 => Kind::Wake,
             8 => Kind::Shutdown,
             9 => Kind::Fill,
+            10 => Kind::Poll,
             _ => return None,
         };
         let slot = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
@@ -73,7 +75,8 @@ mod tests {
 
     #[test]
     fn every_field_survives_packing_at_its_bounds() {
-        let of_connections = [Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Close, Kind::Shutdown, Kind::Fill];
+        let of_connections =
+            [Kind::Receive, Kind::SendNow, Kind::SendWait, Kind::Close, Kind::Shutdown, Kind::Fill, Kind::Poll];
         let kinds = of_connections.into_iter().chain([Kind::Accept, Kind::Quiet, Kind::Wake]);
         for kind in kinds {
             for slot in [0, 1, u32::MAX] {

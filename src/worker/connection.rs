@@ -10,8 +10,8 @@
 use crate::buf::{Block, SendQueue};
 use crate::handler::{CloseCause, ConnectionId, Effects, Handler};
 use crate::proto::http::HeadScanner;
+use crate::proto::ws::{Adoption, CloseCode, Event, Limits, Opcode, ProtocolError, Role, Session, encoder};
 use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX};
-use crate::proto::ws::{CloseCode, Event, Limits, Opcode, ProtocolError, Role, Session, encoder};
 use crate::slab::Key;
 use crate::worker::context::Context;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
@@ -55,7 +55,11 @@ pub(super) enum Pause {
 pub(super) enum Target {
     /// To receive buffers.
     Buffers,
-    /// Straight to the message under way.
+    /// Nowhere yet: a poll tells when there is something.
+    Poll,
+    /// To the block of the message under way.
+    Message,
+    /// To a block that the next message is expected to fill.
     Block,
 }
 
@@ -90,8 +94,7 @@ pub(super) struct Connection {
     /// It has sent more than could be processed at once: it gets one receive buffer a time until
     /// that has gone well for so many receives.
     pub(super) probation: u8,
-    /// The length of the last message, if it was received straight into its block: as long a one may
-    /// come again.
+    /// The length of the last message, if it was long: as long a one may come again.
     pub(super) long_bytes: u32,
     /// It waits for its turn to receive.
     pub(super) queues: bool,
@@ -184,25 +187,36 @@ impl Connection {
         self.active = Some(active);
     }
 
-    /// Takes a block that it lent, with `received` more bytes at its end.
-    pub(super) fn receive_straight<H: Handler>(
+    /// Takes a block back into which something was received: `received` more bytes at its end.
+    pub(super) fn receive_block<H: Handler>(
         &mut self,
         key: Key,
         block: Block,
         received: usize,
+        target: Target,
         context: &mut Context<H>,
     ) {
         let mut active = self.active.take().unwrap_or_else(|| context.take_active());
         self.begin_turn(context.turn);
-        match active.session.restore(block, received, &mut context.pool) {
-            Ok(Some(event)) => {
-                if let Event::Message(message) = &event {
-                    self.long_bytes = u32::try_from(message.bytes().len()).unwrap_or(u32::MAX);
-                    self.place = context.turn;
-                }
+        let adoption = if target == Target::Message {
+            active.session.restore(block, received, &mut context.pool).map(Adoption::Taken)
+        } else {
+            active.session.adopt(block, &mut context.pool)
+        };
+        match adoption {
+            Ok(Adoption::Taken(Some(event))) => {
+                self.place = context.turn;
                 self.handle_event(key, &mut active, event, context);
             }
-            Ok(None) => {}
+            Ok(Adoption::Taken(None)) => {}
+            Ok(Adoption::Declined(mut block)) => {
+                self.active = Some(active);
+                if !block.is_empty() {
+                    self.receive(key, &mut block, context);
+                }
+                context.pool.give(block);
+                return;
+            }
             Err(error) => self.fail(key, &mut active, error, context),
         }
         if received > 0 && !matches!(self.phase, Phase::Open | Phase::Closing) {
@@ -213,22 +227,34 @@ impl Connection {
         self.active = Some(active);
     }
 
-    /// Whether so much of a frame is to come that it had better go straight to its message.
-    pub(super) fn wants_block<H: Handler>(&self, context: &Context<H>) -> bool {
-        let to_come = self.active.as_ref().map_or(0, |active| active.session.payload_to_come());
-        to_come > 0 && (to_come >= context.options.straight_bytes_min || self.long_bytes > 0)
+    /// How many bytes to wait for before they are received into a block; `None` if receive buffers are
+    /// the place for what comes. They are for whatever is short.
+    pub(super) fn waits_for<H: Handler>(&self, context: &Context<H>) -> Option<usize> {
+        let session = self.active.as_ref().map(|active| &active.session);
+        let to_come = session.map_or(0, Session::payload_to_come);
+        if to_come > 0 {
+            let is_long = to_come >= context.options.straight_bytes_min || self.long_bytes > 0;
+            is_long.then(|| session.map_or(0, Session::bytes_to_await))
+        } else {
+            let between_messages = self.phase == Phase::Open && session.is_none_or(Session::is_at_rest);
+            (between_messages && self.long_bytes > 0).then_some(1)
+        }
     }
 
-    /// Lends the block of the message under way, if that is where the rest of it is wanted, and says
-    /// how many bytes of it may be received.
-    pub(super) fn lend<H: Handler>(&mut self, context: &mut Context<H>) -> Option<(Block, usize)> {
-        if !self.wants_block(context) {
-            return None;
+    /// Lends the block that the next bytes are to be received into, as [`Connection::waits_for`] has it,
+    /// and says how many that may be.
+    pub(super) fn lend<H: Handler>(&mut self, context: &mut Context<H>) -> Option<(Target, Block, usize)> {
+        self.waits_for(context)?;
+        let long_len = self.long_bytes as usize;
+        if let Some(active) = &mut self.active
+            && let to_come @ 1.. = active.session.payload_to_come()
+        {
+            let block = active.session.lend(long_len, &mut context.pool)?;
+            return Some((Target::Message, block, to_come));
         }
-        let active = self.active.as_mut()?;
-        let to_come = active.session.payload_to_come();
-        let block = active.session.lend(self.long_bytes as usize, &mut context.pool)?;
-        Some((block, to_come))
+        // Another one like the last fills it to the end, and nothing of the one after it comes along.
+        let len = encoder::header_len(long_len, Role::Client) + long_len;
+        Some((Target::Block, context.pool.take(len), len))
     }
 
     /// Goes on with what was stashed, now that the queue has drained or a new turn has begun.
@@ -333,9 +359,10 @@ impl Connection {
         match &mut event {
             Event::Message(message) if self.phase == Phase::Open => {
                 context.counters.messages += 1;
-                self.long_bytes =
-                    if message.bytes().len() < context.options.straight_bytes_min { 0 } else { self.long_bytes };
-                context.counters.message_bytes += message.bytes().len() as u64;
+                let len = message.bytes().len();
+                context.counters.message_bytes += len as u64;
+                let is_long = len >= context.options.block_bytes_min;
+                self.long_bytes = if is_long { u32::try_from(len).unwrap_or(u32::MAX) } else { 0 };
                 self.call(key, active, context, |handler, id, effects| handler.on_message(id, message, effects));
             }
             Event::Ping(payload) if self.phase == Phase::Open => {

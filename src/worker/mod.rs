@@ -31,6 +31,7 @@ mod simulation;
 mod turns;
 mod upgrade;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::{io, mem};
 
@@ -69,6 +70,9 @@ pub struct Options {
     /// A frame with at least so many bytes still to come is received straight into its message, past
     /// the receive buffers.
     pub straight_bytes_min: usize,
+    /// After a message at least this long the next one is received into a block of its own, past the
+    /// receive buffers.
+    pub block_bytes_min: usize,
     /// Bytes that may wait to be sent to a connection before its messages are no longer read.
     pub send_queue_bytes_max: usize,
     /// Limits of a request head.
@@ -87,6 +91,7 @@ impl Default for Options {
             stall_timeout_ms: 10_000,
             frames_per_turn_max: 1024,
             straight_bytes_min: 192 << 10,
+            block_bytes_min: 32 << 10,
             send_queue_bytes_max: 256 << 10,
             head: HeadLimits::default(),
             messages: Limits::default(),
@@ -119,6 +124,8 @@ pub struct Worker<D, H> {
     /// The next turn must not wait: something has to follow a send that is done when it returns.
     hurry: bool,
     shortage: Shortage,
+    /// Connections that have something to be received into blocks.
+    readable: VecDeque<Key>,
     /// When free memory that was not needed for a while is given back.
     trim_at_ms: u64,
     /// Connections whose state changed in this turn.
@@ -143,6 +150,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             stopping: false,
             hurry: false,
             shortage: Shortage::default(),
+            readable: VecDeque::new(),
             trim_at_ms: 0,
             touched: Vec::new(),
             completions: Vec::new(),
@@ -168,6 +176,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// What the kernel says of the ring itself.
     pub fn turn(&mut self) -> io::Result<Status> {
         self.settle_acceptor();
+        self.fill_readable();
         let wait_ms = self.wait_ms();
         let mut completions = mem::take(&mut self.completions);
         self.driver.turn(wait_ms, &mut completions)?;
@@ -207,6 +216,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         match completion {
             Completion::Received { key, lease } => self.handle_received(key, lease),
             Completion::Sent { key, payload, result } => self.handle_sent(key, payload, result),
+            Completion::Readable { key } => self.handle_readable(key),
             Completion::Filled { key, block, result } => self.handle_filled(key, block, result),
             Completion::ReceiveEnded { key, end } => self.handle_receive_ended(key, end),
             Completion::Accepted { slot } => self.handle_accepted(slot),
@@ -218,7 +228,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     /// How long the next turn may wait: until a deadline or the end of a pause in accepting.
     fn wait_ms(&mut self) -> Option<u64> {
-        if mem::take(&mut self.hurry) || self.shortage.is_on() || !self.context.yielded.is_empty() {
+        let hurry = mem::take(&mut self.hurry);
+        if hurry || self.shortage.is_on() || !self.context.yielded.is_empty() || !self.readable.is_empty() {
             return Some(0);
         }
         let now_ms = self.context.now_ms;

@@ -9,6 +9,10 @@ use crate::slab::Key;
 use crate::worker::Worker;
 use crate::worker::connection::{Farewell, Pause, Phase};
 
+/// How many bytes are received into blocks in a turn, but for the last one of them: what fits the cache
+/// until it is answered.
+const FILL_BYTES_PER_TURN: usize = 256 << 10;
+
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_received(&mut self, key: Key, mut lease: Lease) {
         match self.connections.get_mut(key) {
@@ -23,10 +27,42 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.driver.give_back(lease);
     }
 
+    /// Has a connection receive that was polled: in its turn, for what is received at once is long, and
+    /// is best answered while it is in the cache.
+    pub(super) fn handle_readable(&mut self, key: Key) {
+        let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
+        connection.receiving = None;
+        connection.queues = true;
+        self.readable.push_back(key);
+        self.touch(key);
+    }
+
+    /// Receives from connections that have something, as much as a turn may hold.
+    pub(super) fn fill_readable(&mut self) {
+        let mut bytes = 0;
+        while bytes < FILL_BYTES_PER_TURN
+            && let Some(key) = self.readable.pop_front()
+        {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.queues = false;
+            if let Some((target, block, len)) =
+                connection.wants_to_receive().then(|| connection.lend(&mut self.context)).flatten()
+            {
+                bytes += len;
+                connection.receiving = Some(target);
+                self.driver.fill(key, block, len);
+            } else {
+                // It was paused or closed meanwhile.
+                self.touch(key);
+            }
+        }
+    }
+
     /// Takes a block back into which a connection received.
     pub(super) fn handle_filled(&mut self, key: Key, block: Block, result: Result<usize, i32>) {
         let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
-        connection.receive_straight(key, block, result.unwrap_or(0), &mut self.context);
+        let target = connection.receiving.expect("a block comes back from a receive under way");
+        connection.receive_block(key, block, result.unwrap_or(0), target, &mut self.context);
         self.handle_receive_ended(
             key,
             match result {

@@ -52,7 +52,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             // has to follow the send must not wait for somebody else's event.
             self.hurry |= connection.sending && connection.waits_for_send();
             settle_end(connection, key, &mut self.driver);
-            settle_receive(connection, key, &mut self.shortage, &mut self.context, &mut self.driver);
+            settle_receive(connection, key, &mut self.shortage, &self.context, &mut self.driver);
             connection.rest(&mut self.context);
         }
         if connection.phase == Phase::Dying {
@@ -79,13 +79,13 @@ fn settle_receive<D: Driver, H: Handler>(
     connection: &mut Connection,
     key: Key,
     shortage: &mut Shortage,
-    context: &mut Context<H>,
+    context: &Context<H>,
     driver: &mut D,
 ) {
     if connection.wants_to_receive() {
-        if let Some((block, len)) = connection.lend(context) {
-            connection.receiving = Some(Target::Block);
-            driver.fill(key, block, len);
+        if let Some(bytes) = connection.waits_for(context) {
+            connection.receiving = Some(Target::Poll);
+            driver.poll(key, bytes);
         } else if shortage.is_on() {
             connection.queues = true;
             shortage.join(connection.place, key);
@@ -93,7 +93,7 @@ fn settle_receive<D: Driver, H: Handler>(
             receive(connection, key, driver);
         }
     } else if connection.receiving == Some(Target::Buffers)
-        && (connection.pause.is_some() || connection.wants_block(context))
+        && (connection.pause.is_some() || connection.waits_for(context).is_some())
         && !mem::replace(&mut connection.receive_cancelled, true)
     {
         driver.cancel_receive(key);
@@ -102,11 +102,7 @@ fn settle_receive<D: Driver, H: Handler>(
 
 fn receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
     connection.receiving = Some(Target::Buffers);
-    let mode = match connection {
-        Connection { long_bytes: 1.., .. } => ReceiveMode::Head,
-        Connection { probation: 1.., .. } => ReceiveMode::Bounded,
-        _ => ReceiveMode::Series,
-    };
+    let mode = if connection.probation > 0 { ReceiveMode::Bounded } else { ReceiveMode::Series };
     driver.receive(key, mode);
 }
 

@@ -78,6 +78,7 @@ fn options(random: &mut Random) -> Options {
         send_queue_bytes_max: random.piece(40_000),
         // Zero has every frame that is cut received straight.
         straight_bytes_min: random.piece(30_000) - 1,
+        block_bytes_min: random.piece(10_000) - 1,
         messages: Limits { message_bytes_max: script::MESSAGE_BYTES_MAX, ..Limits::default() },
         ..Options::default()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::handler::Echo;
 use crate::ring::ReceiveEnd;
-use crate::ring::scripted::Happens::{Accepted, Ended, Received};
+use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received};
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
 use crate::worker::shortage::RECEIVES_PER_PLACE;
 use crate::worker::{Mailbox, Options, Worker};
@@ -65,6 +65,43 @@ fn a_connection_between_frames_goes_on_receiving_whatever_is_received_straight()
     assert_eq!(bench.turn(60, &[(0, Ended(ReceiveEnd::Exhausted))]), [Asked::Receive(0)]);
     let asked = bench.turn(61, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
     assert_eq!(asked, [Asked::Send(0, b"\x82\0".to_vec())]);
+}
+
+#[test]
+fn after_a_long_message_the_next_one_is_received_into_a_block_and_sent_from_there() {
+    let mut bench = Bench::open_with(1, Options { block_bytes_min: 300, ..Options::default() });
+    let message = |len: u16| {
+        let [a, b] = len.to_be_bytes();
+        [&[0x82, 0xfe, a, b, 0, 0, 0, 0][..], &vec![7; len.into()]].concat()
+    };
+    let echo = |len: u16| Asked::Send(0, [&[0x82, 0x7e][..], &len.to_be_bytes(), &vec![7; len.into()]].concat());
+    assert_eq!(bench.turn(60, &[(0, Received(&message(300)))]), [echo(300), Asked::CancelReceive(0)]);
+    assert_eq!(bench.turn(61, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Poll(0, 1)]);
+    assert_eq!(bench.turn(62, &[(0, Readable)]), []);
+    assert_eq!(bench.turn(63, &[]), [Asked::Fill(0, 308)]);
+    let copied = bench.worker.counters().copied_bytes;
+    // A longer one comes, in two parts.
+    let longer = message(20_000);
+    assert_eq!(bench.turn(64, &[(0, Filled(&longer[..308]))]), [Asked::Poll(0, 19_700)]);
+    bench.turn(65, &[(0, Readable)]);
+    assert_eq!(bench.turn(66, &[]), [Asked::Fill(0, 19_700)]);
+    assert_eq!(bench.turn(67, &[(0, Filled(&longer[308..]))]), [echo(20_000), Asked::Poll(0, 1)]);
+    assert_eq!(bench.worker.counters().copied_bytes - copied, 300, "to a longer block");
+    // Then a short one: receive buffers are the better place for what follows.
+    bench.turn(68, &[(0, Readable)]);
+    assert_eq!(bench.turn(69, &[]), [Asked::Fill(0, 20_008)]);
+    assert_eq!(bench.turn(70, &[(0, Filled(&message(200)))]), [echo(200), Asked::Receive(0)]);
+}
+
+#[test]
+fn a_bad_frame_in_a_block_is_refused_as_anywhere() {
+    let mut bench = Bench::open_with(1, Options { block_bytes_min: 0, ..Options::default() });
+    bench.turn(60, &[(0, Received(b"\x82\x81\0\0\0\0a"))]);
+    assert_eq!(bench.turn(61, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Poll(0, 1)]);
+    bench.turn(62, &[(0, Readable)]);
+    assert_eq!(bench.turn(63, &[]), [Asked::Fill(0, 7)]);
+    let asked = bench.turn(64, &[(0, Filled(b"\x83\x80\0\0\0\0"))]);
+    assert!(matches!(&asked[0], Asked::Send(0, bytes) if bytes.starts_with(b"\x88") && bytes[2..4] == [0x03, 0xea]));
 }
 
 #[test]

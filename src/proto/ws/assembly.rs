@@ -3,7 +3,7 @@
 use crate::buf::{Block, Pool};
 use crate::proto::ws::event::MessageKind;
 use crate::proto::ws::session::Limits;
-use crate::proto::ws::{Message, Payload, ProtocolError};
+use crate::proto::ws::{HEADER_LEN_MAX, Message, Payload, ProtocolError};
 use crate::simd::mask;
 use crate::simd::mask::Key;
 use crate::simd::utf8::Validator;
@@ -21,6 +21,8 @@ pub(super) struct Assembly {
     kind: MessageKind,
     /// `None` while it is lent, see [`Assembly::lend`].
     block: Option<Block>,
+    /// Where the message begins in the block.
+    start: usize,
     text: Validator,
     fragments: u32,
     empty_run: u32,
@@ -28,7 +30,26 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn new(kind: MessageKind, pool: &mut Pool) -> Self {
-        Self { kind, block: Some(pool.take(0)), text: Validator::default(), fragments: 0, empty_run: 0 }
+        Self { kind, block: Some(pool.take(0)), start: 0, text: Validator::default(), fragments: 0, empty_run: 0 }
+    }
+
+    /// Begins with a block in which the message stands from `start` on, as far as it has arrived.
+    pub(super) fn adopt(
+        &mut self,
+        block: Block,
+        start: usize,
+        key: Option<Key>,
+        pool: &mut Pool,
+    ) -> Result<Option<Key>, ProtocolError> {
+        if let Some(empty) = self.block.take() {
+            pool.give(empty);
+        }
+        self.start = start;
+        self.restore(block, start, key)
+    }
+
+    pub(super) const fn kind(&self) -> MessageKind {
+        self.kind
     }
 
     /// Counts a further fragment of `payload_len` bytes.
@@ -99,7 +120,7 @@ impl Assembly {
             return Err(ProtocolError::InvalidUtf8);
         }
         let block = self.block.expect("a message whose end has arrived has its block");
-        Ok(Message { kind: self.kind, payload: Payload::Block(block) })
+        Ok(Message { kind: self.kind, payload: Payload::Block { block, start: self.start } })
     }
 
     pub(super) fn give_back(self, pool: &mut Pool) {
@@ -109,7 +130,7 @@ impl Assembly {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.block.as_ref().map_or(0, |block| block.len())
+        self.block.as_ref().map_or(0, |block| block.len() - self.start)
     }
 
     /// Makes room for `len` bytes, and for some of the `to_come` bytes that are announced after them.
@@ -120,18 +141,23 @@ impl Assembly {
     /// message is copied little more than once.
     fn reserve(&mut self, len: usize, to_come: usize, pool: &mut Pool) -> (&mut Block, &mut Validator) {
         let block = self.block.as_mut().expect("nothing is appended to a block that is lent");
-        let needed = block.len() + len;
-        if needed <= block.capacity() {
+        if len <= block.capacity() - block.len() {
             return (block, &mut self.text);
         }
+        let held = &block[self.start..];
+        let needed = held.len() + len;
         let whole = needed.saturating_add(to_come);
-        let mut longer = pool.take_ready(whole.min(needed.saturating_mul(READY_FACTOR))).unwrap_or_else(|| {
+        let ready_len = whole.min(needed.saturating_mul(READY_FACTOR)).saturating_add(HEADER_LEN_MAX);
+        let mut longer = pool.take_ready(ready_len).unwrap_or_else(|| {
             // Blocks come in powers of two: asking for twice the length could give four times.
             let grown = needed.max(FIRST_BLOCK_LEN).next_power_of_two();
-            pool.take(grown.min(whole))
+            pool.take(grown.min(whole) + HEADER_LEN_MAX)
         });
-        longer.extend_from_slice(block);
-        pool.count_copy(block.len());
+        // Room for the header of the frame in which the message may be sent on.
+        longer.resize(HEADER_LEN_MAX, 0);
+        self.start = HEADER_LEN_MAX;
+        longer.extend_from_slice(held);
+        pool.count_copy(held.len());
         pool.give(std::mem::replace(block, longer));
         (block, &mut self.text)
     }

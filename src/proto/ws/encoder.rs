@@ -3,7 +3,7 @@
 use crate::buf::SharedFrame;
 use crate::proto::ws::CloseCode;
 use crate::proto::ws::event::MessageKind;
-use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX, Opcode};
+use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX, Opcode, Role};
 use crate::simd::mask;
 use crate::simd::mask::Key;
 
@@ -18,24 +18,45 @@ pub fn fragment_header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_len
         !opcode.is_control() || fin && payload_len <= CONTROL_PAYLOAD_LEN_MAX,
         "control frames are whole and short"
     );
-    let first = u8::from(fin) << 7 | opcode as u8;
     let mask = u8::from(key.is_some()) << 7;
-    let len = payload_len as u64;
-    // The lengths are compared, so the casts below lose nothing.
-    match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ ..126), _) => out.extend_from_slice(&[first, mask | len]),
-        (_, Ok(len)) => {
-            let [a, b] = len.to_be_bytes();
-            out.extend_from_slice(&[first, mask | 126, a, b]);
-        }
-        _ => {
-            out.extend_from_slice(&[first, mask | 127]);
-            out.extend_from_slice(&len.to_be_bytes());
-        }
-    }
+    with_header(u8::from(fin) << 7 | opcode as u8, mask, payload_len, |header| out.extend_from_slice(header));
     if let Some(key) = key {
         out.extend_from_slice(&key);
     }
+}
+
+/// Writes the header of a server's frame that ends its message right before the payload, which goes from
+/// `start` to the end of `bytes`. Returns where the frame begins, or `None` if there is no room for it.
+pub fn header_before(bytes: &mut [u8], start: usize, opcode: Opcode) -> Option<usize> {
+    with_header(0x80 | opcode as u8, 0, bytes.len().checked_sub(start)?, |header| {
+        let at = start.checked_sub(header.len())?;
+        bytes[at..start].copy_from_slice(header);
+        Some(at)
+    })
+}
+
+/// Calls `put` with a header up to the length, in its shortest form. `mask` is the bit beside the length.
+fn with_header<T>(first: u8, mask: u8, payload_len: usize, put: impl FnOnce(&[u8]) -> T) -> T {
+    let len = payload_len as u64;
+    // The lengths are compared, so the casts below lose nothing.
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ ..126), _) => put(&[first, mask | len]),
+        (_, Ok(len)) => {
+            let [a, b] = len.to_be_bytes();
+            put(&[first, mask | 126, a, b])
+        }
+        _ => {
+            let [a, b, c, d, e, f, g, h] = len.to_be_bytes();
+            put(&[first, mask | 127, a, b, c, d, e, f, g, h])
+        }
+    }
+}
+
+/// How long the header of a frame is that `sender` sends: clients mask.
+#[must_use]
+pub fn header_len(payload_len: usize, sender: Role) -> usize {
+    let key_len = if sender == Role::Client { size_of::<Key>() } else { 0 };
+    with_header(0, 0, payload_len, <[u8]>::len) + key_len
 }
 
 /// Appends a whole frame. `key` masks it: `None` in the role of a server, a fresh one for every
@@ -84,7 +105,24 @@ pub fn shared(kind: MessageKind, payload: &[u8]) -> SharedFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ws::{FrameHeader, Role};
+    use crate::proto::ws::FrameHeader;
+
+    #[test]
+    fn a_header_is_written_before_a_payload_where_there_is_room() {
+        for (len, header_len) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let mut bytes = vec![7; HEADER_LEN_MAX + len];
+            let at = header_before(&mut bytes, HEADER_LEN_MAX, Opcode::Binary);
+            assert_eq!(at, Some(HEADER_LEN_MAX - header_len));
+            let mut expect = Vec::new();
+            frame(&mut expect, Opcode::Binary, &vec![7; len], None);
+            assert_eq!(bytes[HEADER_LEN_MAX - header_len..], expect);
+            assert_eq!(
+                header_before(&mut bytes[HEADER_LEN_MAX - header_len + 1..], header_len - 1, Opcode::Binary),
+                None
+            );
+        }
+        assert_eq!(header_before(&mut [], 1, Opcode::Binary), None);
+    }
 
     #[test]
     fn the_shortest_form_of_length_is_chosen_at_every_boundary() {

@@ -87,8 +87,13 @@ impl Message<'_> {
 pub enum Payload<'b> {
     /// Unmasked in place, in the receive buffer.
     View(&'b [u8]),
-    /// Gathered in a block of the pool, which goes back there.
-    Block(Block),
+    /// In a block of the pool, which goes back there: what it holds from `start` on.
+    Block {
+        /// The block.
+        block: Block,
+        /// Where the payload begins. Before it may stand the header that it came with.
+        start: usize,
+    },
 }
 
 impl Payload<'_> {
@@ -96,16 +101,13 @@ impl Payload<'_> {
     pub(super) fn skip(self, len: usize) -> Self {
         match self {
             Self::View(bytes) => Self::View(&bytes[len..]),
-            Self::Block(mut block) => {
-                block.drain(..len);
-                Self::Block(block)
-            }
+            Self::Block { block, start } => Self::Block { block, start: start + len },
         }
     }
 
     /// Returns the memory, if it has its own, to the pool that it came from.
     pub fn give_back(self, pool: &mut Pool) {
-        if let Self::Block(block) = self {
+        if let Self::Block { block, .. } = self {
             pool.give(block);
         }
     }
@@ -117,7 +119,7 @@ impl Deref for Payload<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::View(bytes) => bytes,
-            Self::Block(block) => block,
+            Self::Block { block, start } => &block[*start..],
         }
     }
 }

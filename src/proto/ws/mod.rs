@@ -23,7 +23,7 @@ pub use close::CloseCode;
 pub use error::ProtocolError;
 pub use event::{Event, Message, MessageKind, Payload};
 pub use header::{FrameHeader, HEADER_LEN_MAX, Opcode};
-pub use session::{Limits, Role, Session};
+pub use session::{Adoption, Limits, Role, Session};
 
 /// The longest payload of a control frame (RFC 6455 section 5.5).
 pub const CONTROL_PAYLOAD_LEN_MAX: usize = 125;

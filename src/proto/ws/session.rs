@@ -73,6 +73,15 @@ pub struct Session {
     header_len: usize,
 }
 
+/// What became of a block that was offered to a session.
+#[derive(Debug)]
+pub enum Adoption {
+    /// It is the message's, which may be complete with it.
+    Taken(Option<Event<'static>>),
+    /// It is back.
+    Declined(Block),
+}
+
 /// A frame whose payload is under way.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
@@ -143,6 +152,18 @@ impl Session {
         self.frame.filter(|frame| !frame.opcode.is_control()).map_or(0, |frame| frame.remaining)
     }
 
+    /// How many more bytes of a data frame have to arrive before something can be said of them: all of a
+    /// binary one, any of a text, which may be wrong. Zero between frames.
+    #[must_use]
+    pub fn bytes_to_await(&self) -> usize {
+        let is_text = |frame: &Frame| match &self.message {
+            Some(message) => message.kind() == MessageKind::Text,
+            None => frame.opcode == Opcode::Text,
+        };
+        let to_come = self.payload_to_come();
+        if self.frame.as_ref().is_some_and(is_text) { to_come.min(1) } else { to_come }
+    }
+
     /// Lends the block of the message under way, so that what is still to come of its frame can be
     /// received straight into it: [`Session::payload_to_come`] bytes at the most, behind what it
     /// holds, within its capacity. `None` if no data frame is under way.
@@ -200,6 +221,47 @@ impl Session {
             Err(error) => return Err(self.fail(error, pool)),
         }
         self.end_of_piece(frame, pool).map_err(|error| self.fail(error, pool))
+    }
+
+    /// Takes a block that bytes of the peer were received into, as the message that begins there. If it is
+    /// whole, it is the event; if not, the rest can be received behind it, see [`Session::lend`].
+    ///
+    /// Gives the block back unless it begins with the first frame of a message and holds nothing else:
+    /// then its bytes are for [`Session::receive`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::receive`].
+    pub fn adopt(&mut self, block: Block, pool: &mut Pool) -> Result<Adoption, ProtocolError> {
+        let Some((header, kind)) = self.header_of_whole(&block) else { return Ok(Adoption::Declined(block)) };
+        let arrived = block.len() - header.len;
+        let (start, begun) = (header.len, self.begin_frame(header, pool));
+        let mut frame = match begun {
+            Ok(frame) => frame,
+            Err(error) => {
+                pool.give(block);
+                return Err(self.fail(error, pool));
+            }
+        };
+        frame.remaining -= arrived;
+        let message = self.message.get_or_insert_with(|| Assembly::new(kind, pool));
+        match message.adopt(block, start, frame.key, pool) {
+            Ok(key) => frame.key = key,
+            Err(error) => return Err(self.fail(error, pool)),
+        }
+        self.end_of_piece(frame, pool).map(Adoption::Taken).map_err(|error| self.fail(error, pool))
+    }
+
+    /// The header at the front of `bytes`, if all the rest is the payload of its data frame, and the kind
+    /// of message that begins with it.
+    fn header_of_whole(&self, bytes: &[u8]) -> Option<(FrameHeader, MessageKind)> {
+        if self.ended || !self.is_at_rest() {
+            return None;
+        }
+        // What is wrong with it is for the ordinary way to tell.
+        let header = FrameHeader::parse(bytes, self.role).ok()??;
+        let kind = kind_of(header.opcode)?;
+        ((bytes.len() - header.len) as u64 <= header.payload_len).then_some((header, kind))
     }
 
     /// Ends the session from our side: further input is discarded.
@@ -340,7 +402,7 @@ impl Session {
             return Ok(None);
         }
         let block = self.control.take().expect("the pieces of this frame were just gathered");
-        self.control_event(frame.opcode, Payload::Block(block), pool).map(Some)
+        self.control_event(frame.opcode, Payload::Block { block, start: 0 }, pool).map(Some)
     }
 
     fn control_event<'b>(

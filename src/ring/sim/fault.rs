@@ -8,6 +8,7 @@ pub(crate) enum Fault {
     NoBuffers,
     SeriesEnded,
     ShortFill,
+    ReadableForNothing,
     ShortSend,
     BlockedSend,
     CancelledSend,
@@ -23,12 +24,13 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::OneByteReceive,
         Self::ShortReceive,
         Self::NoBuffers,
         Self::SeriesEnded,
         Self::ShortFill,
+        Self::ReadableForNothing,
         Self::ShortSend,
         Self::BlockedSend,
         Self::CancelledSend,

@@ -22,8 +22,10 @@ pub(super) struct Socket {
     /// How much may be on its way to the peer.
     pub(super) room: usize,
     pub(super) armed: bool,
-    /// The armed receive ends with the first bytes, of which it takes so many at the most.
-    pub(super) armed_once: Option<usize>,
+    /// The armed receive ends with the first bytes.
+    pub(super) armed_once: bool,
+    /// What is armed is a poll.
+    pub(super) armed_poll: bool,
     /// The armed receive goes to this block, so many bytes of it.
     pub(super) armed_block: Option<(Block, usize)>,
     pub(super) armed_cancelled: bool,
@@ -328,7 +330,8 @@ impl Socket {
             inbound_fin: false,
             room,
             armed: false,
-            armed_once: None,
+            armed_once: false,
+            armed_poll: false,
             armed_block: None,
             armed_cancelled: false,
             waiting: None,

@@ -1,5 +1,5 @@
 //! How tests give bytes to a session, and what they expect of it: cut in every way, through receive
-//! buffers and straight into the message.
+//! buffers, straight into the message and in blocks.
 
 use super::super::*;
 use crate::proto::ws::{CloseCode, encoder};
@@ -36,7 +36,7 @@ pub(super) fn check(input: &[u8], expect: &[Expect]) {
 pub(super) fn check_as(role: Role, limits: Limits, input: &[u8], expect: &[Expect]) {
     let mut warm = Pool::default();
     let mut run = |cuts: &[usize]| {
-        for feed in [feed as Feed, feed_straight] {
+        for feed in [feed as Feed, feed_straight, feed_blocks] {
             for pool in [&mut Pool::default(), &mut warm] {
                 assert_eq!(observe(role, limits, input, cuts, feed, pool), expect, "cut at {cuts:?}");
             }
@@ -118,10 +118,7 @@ pub(super) fn feed_straight(session: &mut Session, mut bytes: &[u8], pool: &mut 
         block.extend_from_slice(&bytes[..len]);
         bytes = &bytes[len..];
         match session.restore(block, len, pool) {
-            Ok(Some(event)) => {
-                events.push(owned(&event));
-                event.give_back(pool);
-            }
+            Ok(Some(event)) => events.push(taken(event, pool)),
             Ok(None) => {}
             Err(error) => events.push(Expect::Error(error)),
         }
@@ -130,16 +127,37 @@ pub(super) fn feed_straight(session: &mut Session, mut bytes: &[u8], pool: &mut 
     events
 }
 
+/// Hands `bytes` over in a block of their own where the session takes that, and else as [`feed_straight`]
+/// does.
+#[track_caller]
+pub(super) fn feed_blocks(session: &mut Session, bytes: &[u8], pool: &mut Pool) -> Vec<Expect> {
+    let mut block = pool.take(bytes.len());
+    block.extend_from_slice(bytes);
+    match session.adopt(block, pool) {
+        Ok(Adoption::Taken(event)) => event.into_iter().map(|event| taken(event, pool)).collect(),
+        Ok(Adoption::Declined(block)) => {
+            assert_eq!(*block, bytes, "it comes back as it was");
+            pool.give(block);
+            feed_straight(session, bytes, pool)
+        }
+        Err(error) => vec![Expect::Error(error)],
+    }
+}
+
+/// What an event is, after its memory was given back.
+fn taken(event: Event<'_>, pool: &mut Pool) -> Expect {
+    let expect = owned(&event);
+    event.give_back(pool);
+    expect
+}
+
 #[track_caller]
 pub(super) fn feed_rest(session: &mut Session, bytes: &[u8], pool: &mut Pool, events: &mut Vec<Expect>) {
     let mut buffer = bytes.to_vec();
     let mut input = &mut buffer[..];
     loop {
         match session.receive(&mut input, pool) {
-            Ok(Some(event)) => {
-                events.push(owned(&event));
-                event.give_back(pool);
-            }
+            Ok(Some(event)) => events.push(taken(event, pool)),
             Ok(None) => break,
             Err(error) => events.push(Expect::Error(error)),
         }

@@ -1,7 +1,7 @@
 //! How much memory a session holds for what has arrived, and for what was only announced.
 
 use super::super::*;
-use super::feeding::{Feed, announced, feed, feed_straight, frame, held_bytes, limits};
+use super::feeding::{Expect, Feed, announced, feed, feed_straight, frame, held_bytes, limits};
 
 #[test]
 fn a_message_in_pieces_owns_a_block_until_it_is_given_back() {
@@ -11,7 +11,7 @@ fn a_message_in_pieces_owns_a_block_until_it_is_given_back() {
     assert!(matches!(session.receive(&mut head, &mut pool), Ok(None)));
     let event = session.receive(&mut tail, &mut pool).expect("a good frame").expect("its end has arrived");
     assert!(
-        matches!(&event, Event::Message(Message { payload: Payload::Block(block), .. }) if block.as_slice() == b"Hello")
+        matches!(&event, Event::Message(Message { payload: payload @ Payload::Block { .. }, .. }) if **payload == *b"Hello")
     );
     assert!(session.is_at_rest());
     assert_eq!(pool.lent(), 1);
@@ -115,4 +115,46 @@ fn a_block_that_comes_back_after_the_end_goes_to_the_pool() {
     block.extend_from_slice(b"late");
     assert!(matches!(session.restore(block, 4, &mut pool), Ok(None)));
     assert_eq!(pool.lent(), 0);
+}
+
+#[test]
+fn a_message_that_fills_its_block_is_neither_moved_nor_copied() {
+    for (cut, fin) in [(0, true), (8, true), (20, true), (5_000, true), (300, false)] {
+        let (mut session, mut pool) = (Session::new(Role::Server, limits(1 << 20)), Pool::default());
+        let input = frame(if fin { 0x82 } else { 0x02 }, &[7; 10_000]);
+        let mut block = pool.take(input.len());
+        let address = block.as_ptr();
+        block.extend_from_slice(&input[..input.len() - cut]);
+        let mut adopted = session.adopt(block, &mut pool).expect("a good frame");
+        if cut > 0 {
+            assert!(matches!(adopted, Adoption::Taken(None)), "the rest is to come");
+            assert_eq!(session.payload_to_come(), cut);
+            let mut block = session.lend(0, &mut pool).expect("a frame is under way");
+            block.extend_from_slice(&input[input.len() - cut..]);
+            adopted = Adoption::Taken(session.restore(block, cut, &mut pool).expect("a good frame"));
+        }
+        if fin {
+            let Adoption::Taken(Some(Event::Message(message))) = adopted else { panic!("a message: {adopted:?}") };
+            assert_eq!((message.bytes(), message.bytes().as_ptr()), (&[7; 10_000][..], address.wrapping_add(8)));
+            message.payload.give_back(&mut pool);
+        } else {
+            assert_eq!(feed(&mut session, &frame(0x80, b""), &mut pool), [Expect::Binary(vec![7; 10_000])]);
+        }
+        assert_eq!((pool.lent(), pool.copied_bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn a_block_is_declined_unless_one_data_frame_begins_with_it_and_fills_it() {
+    let two = [frame(0x82, b"one"), frame(0x82, b"two")].concat();
+    for bytes in [&b""[..], b"\x82", &frame(0x82, b"a")[..5], &two, &frame(0x80, b"a"), &frame(0x89, b"a"), b"\xc2\x80"]
+    {
+        let (mut session, mut pool) = (Session::new(Role::Server, Limits::default()), Pool::default());
+        let mut block = pool.take(bytes.len());
+        block.extend_from_slice(bytes);
+        let adopted = session.adopt(block, &mut pool).expect("the ordinary way says what is wrong");
+        let Adoption::Declined(block) = adopted else { panic!("{bytes:?} was taken: {adopted:?}") };
+        assert_eq!(*block, bytes);
+        assert!(session.is_at_rest() && !session.is_ended());
+    }
 }
