@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn protocols_are_modules_of_their_own() {
-        let text = "use crate::proto::http;\nuse super::super::stomp;\nuse crate::proto::Role;";
-        check_down("src/proto/ws/session.rs", text, &[1, 2, 3]);
+        let text = "use crate::proto::http;\nuse super::super::ws;\nuse crate::proto::Role;";
+        check_down("src/proto/stomp/session.rs", text, &[1, 2, 3]);
         check_down("src/proto/mod.rs", "pub use crate::proto::ws::Session;", &[]);
-        check_down("src/proto/ws.rs", "use super::http::Head;", &[1]);
+        check_down("src/proto/stomp.rs", "use super::http::Head;", &[1]);
     }
 
     #[test]
