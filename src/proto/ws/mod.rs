@@ -13,6 +13,7 @@
 
 mod assembly;
 mod close;
+pub mod deflate;
 pub mod encoder;
 mod error;
 mod event;

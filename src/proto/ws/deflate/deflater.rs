@@ -1,0 +1,150 @@
+//! From a message to the payload of a compressed frame (RFC 7692 section 7.2.1).
+
+use std::fmt;
+
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
+
+use crate::proto::ws::deflate::{Context, WindowBits};
+
+/// A compressor for any number of connections.
+///
+/// Nothing of a message stays in it: each is begun with the [`Context`] of its connection.
+///
+/// There is no window of 256 bytes in zlib. To a peer that insists on one, only messages that are
+/// not longer are compressed, each on its own: no reference can be too long then.
+///
+/// ```
+/// use ringsock::proto::ws::deflate::{Context, Deflater, Outcome, Takeover, WindowBits};
+///
+/// let mut context = Context::new(WindowBits::MAX, Takeover::Yes);
+/// let (mut deflater, mut payload) = (Deflater::new(1), Vec::new());
+/// let outcome = deflater.deflate(b"to be or not to be or not to be", &mut context, &mut payload);
+/// assert_eq!(outcome, Outcome::Compressed);
+/// assert!(payload.len() < 31);
+/// ```
+pub struct Deflater {
+    level: u8,
+    /// One for each size of window, from [`ENGINE_BITS_MIN`] on, made when it is first needed.
+    engines: [Option<Deflate>; ENGINE_COUNT],
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Outcome {
+    /// Its compressed form was appended. It has to be sent, with RSV1 set.
+    Compressed,
+    /// Compression would not make it shorter. Nothing was appended: it has to be sent as it is.
+    ///
+    /// The context does not know the message then, as the peer's does not.
+    NotShorter,
+}
+
+impl Deflater {
+    /// A compressor that takes more or less pains: `level` is 1 (fast) to 9 (short), as in zlib.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such level.
+    #[must_use]
+    pub fn new(level: u8) -> Self {
+        assert!((1..=9).contains(&level), "the levels of zlib are 1 to 9");
+        Self { level, engines: [const { None }; ENGINE_COUNT] }
+    }
+
+    /// Appends the compressed form of a message to `out`, unless it is not shorter.
+    ///
+    /// Nothing is allocated, apart from the first message for a size of window, and from what `out`
+    /// and the `context` have to grow: `out` by little more than the length of the message.
+    pub fn deflate(&mut self, message: &[u8], context: &mut Context, out: &mut Vec<u8>) -> Outcome {
+        let bits = context.window_bits();
+        let stands_alone = bits.get() < ENGINE_BITS_MIN;
+        if stands_alone && message.len() > bits.window_len() {
+            return Outcome::NotShorter;
+        }
+        let window = if stands_alone { &[] } else { context.window() };
+        let engine = self.engine(bits);
+        engine.reset();
+        if !window.is_empty() {
+            engine.set_dictionary(window).expect("a raw stream may begin with any window");
+        }
+        // With room for not more, a result that fits is shorter than the message.
+        let outcome = run(engine, message, message.len() + TAIL.len(), out);
+        if outcome == Outcome::Compressed {
+            context.push(message);
+        }
+        outcome
+    }
+
+    /// The bytes of memory that one engine takes, of which there is one for each size of window
+    /// in use.
+    #[must_use]
+    pub const fn engine_memory_len(window_bits: WindowBits) -> usize {
+        // Two windows of text, their hash chains, the hash heads, and what has yet to be coded.
+        let window_len = 1 << engine_bits(window_bits);
+        STATE_LEN + 2 * window_len + 2 * window_len + HASH_HEADS_LEN + 7 * (1 << (MEMORY_LEVEL + 6))
+    }
+
+    fn engine(&mut self, window_bits: WindowBits) -> &mut Deflate {
+        let bits = engine_bits(window_bits);
+        let config = DeflateConfig {
+            level: i32::from(self.level),
+            window_bits: -i32::from(bits), // without a header
+            mem_level: MEMORY_LEVEL,
+            ..DeflateConfig::default()
+        };
+        let slot = &mut self.engines[usize::from(bits - ENGINE_BITS_MIN)];
+        slot.get_or_insert_with(|| Deflate::new_with_config(config))
+    }
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Deflater").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// Appends the compressed form of `message`, without its last four bytes, if that and those four
+/// take less than `room` bytes.
+fn run(engine: &mut Deflate, message: &[u8], room: usize, out: &mut Vec<u8>) -> Outcome {
+    let start = out.len();
+    let space_len = room.max(SPACE_LEN_MIN);
+    out.resize(start + space_len, 0);
+    let mut rest = message;
+    let mut written = flush(engine, &mut rest, &mut out[start..]);
+    let fits = rest.is_empty() && written < room && out[start..start + written].ends_with(TAIL);
+    // What comes late is of no use, but has to come: an engine that is reset inside a block would
+    // leave the first block of the next message without its header.
+    while written == space_len || written > 0 && !rest.is_empty() {
+        written = flush(engine, &mut rest, &mut out[start..]);
+    }
+    out.truncate(if fits { start + written - TAIL.len() } else { start });
+    if fits { Outcome::Compressed } else { Outcome::NotShorter }
+}
+
+/// One call of the engine, which passes over what it has read of `rest`: the bytes written.
+fn flush(engine: &mut Deflate, rest: &mut &[u8], space: &mut [u8]) -> usize {
+    let (read, written) = (engine.total_in(), engine.total_out());
+    let status = engine.compress(rest, space, DeflateFlush::SyncFlush);
+    debug_assert!(matches!(status, Ok(Status::Ok | Status::BufError)), "an engine can't fail");
+    let len = |after: u64, before: u64| usize::try_from(after - before).expect("no more than a slice");
+    *rest = &rest[len(engine.total_in(), read)..];
+    len(engine.total_out(), written)
+}
+
+const fn engine_bits(window_bits: WindowBits) -> u8 {
+    let bits = window_bits.get();
+    if bits < ENGINE_BITS_MIN { ENGINE_BITS_MIN } else { bits }
+}
+
+/// With less space, the engine could end each call with another empty block, for ever.
+const SPACE_LEN_MIN: usize = 64;
+/// The end of a flushed stream, which is left out (section 7.2.1).
+const TAIL: &[u8] = b"\x00\x00\xff\xff";
+
+const ENGINE_BITS_MIN: u8 = 9;
+const ENGINE_COUNT: usize = (WindowBits::MAX.get() - ENGINE_BITS_MIN + 1) as usize;
+const MEMORY_LEVEL: i32 = 8;
+/// zlib-rs has as many whatever the memory level.
+const HASH_HEADS_LEN: usize = 128 << 10;
+const STATE_LEN: usize = 8 << 10;

@@ -1,0 +1,68 @@
+//! What compression allocates: as much as it says, and nothing for a message.
+#![expect(unsafe_code, reason = "a global allocator is unsafe to write, also one that only counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Outcome, Takeover, WindowBits};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it is; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same here.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the pointer came from `alloc`, which is the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The bytes that `make` leaves allocated, and what it made.
+fn bytes_of<T>(make: impl FnOnce() -> T) -> (usize, T) {
+    let before = BYTES.load(Ordering::Relaxed);
+    let made = make();
+    (BYTES.load(Ordering::Relaxed) - before, made)
+}
+
+// The only test of this file: another one would allocate meanwhile.
+#[test]
+fn compression_allocates_what_it_says_and_nothing_for_a_message() {
+    let (bytes, mut inflater) = bytes_of(Inflater::new);
+    assert!(bytes <= Inflater::MEMORY_LEN && bytes > Inflater::MEMORY_LEN * 3 / 4, "{bytes} for an inflater");
+    let text = "{\"id\":7,\"kind\":\"price\",\"value\":12.5},".repeat(100);
+    for bits in 9..=15 {
+        let bits = WindowBits::new(bits).unwrap();
+        let mut sender = Context::new(bits, Takeover::Yes);
+        let mut receiver = Context::new(bits, Takeover::Yes);
+        let mut deflater = Deflater::new(6);
+        let (mut payload, mut message) = (Vec::with_capacity(64 << 10), Vec::with_capacity(64 << 10));
+        let mut exchange = || {
+            payload.clear();
+            message.clear();
+            assert_eq!(deflater.deflate(text.as_bytes(), &mut sender, &mut payload), Outcome::Compressed);
+            inflater.inflate(&payload, &mut receiver, 64 << 10, &mut message).unwrap();
+        };
+        let says = Deflater::engine_memory_len(bits);
+        let (bytes, ()) = bytes_of(&mut exchange);
+        let bytes = bytes - 2 * 4_096.min(bits.window_len());
+        assert!(bytes <= says && bytes > says * 9 / 10, "{bits:?}: {bytes}, not {says}");
+        // Until the windows are full.
+        (0..10).for_each(|_| exchange());
+        let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+        (0..100).for_each(|_| exchange());
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), allocations, "{bits:?}");
+    }
+}
