@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{Criterion, Throughput};
-use ringsock::proto::ws::{FrameHeader, Opcode, Role, encoder};
+use ringsock::proto::ws::{FrameHeader, Opcode, ReservedBits, Role, encoder};
 use tungstenite::protocol::frame;
 
 use groups::{group, measure, run};
@@ -46,7 +46,9 @@ fn headers(criterion: &mut Criterion) {
         });
         measure(&mut group, "ringsock", row, throughput(), || {
             walk(bytes, |rest| {
-                let header = FrameHeader::parse(rest, Role::Server).expect("it is right").expect("it is whole");
+                let header = FrameHeader::parse(rest, Role::Server, ReservedBits::Unused)
+                    .expect("it is right")
+                    .expect("it is whole");
                 black_box(header).len
             })
         });

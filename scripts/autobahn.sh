@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Runs the Autobahn|Testsuite fuzzing client against the release binary.
+# Runs the Autobahn|Testsuite: its fuzzing client against the release binary, or its fuzzing server with
+# the client role.
 set -euo pipefail
 
 readonly SUITE_VERSION=0.8.2
 readonly IMAGE=crossbario/autobahn-testsuite:$SUITE_VERSION
-readonly EXCLUDED=('12.*' '13.*')
-readonly EXCLUDED_REASON='permessage-deflate is not negotiated yet'
 
 # Every step that could hang has a limit.
-readonly FETCH_SECONDS=300 BUILD_SECONDS=900 START_SECONDS=10 SUITE_SECONDS=600 STOP_SECONDS=10
+readonly FETCH_SECONDS=300 BUILD_SECONDS=900 START_SECONDS=10 SUITE_SECONDS=900 STOP_SECONDS=10
 
 # The suite is Python 2 only and asks for "any" version of most packages, the newest of which have
 # moved on; these are the last ones that work together. Installed with --no-deps, because what is
@@ -31,18 +30,21 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root work=$root/target/autobahn
 readonly suite_log=$work/wstest.log server_log=$work/server.log
 
-cases='*' url='' prepare_only='' engine='' server_pid='' suite_pid=''
+cases='*' url='' deflate=dedicated client='' prepare_only='' engine='' server_pid='' suite_pid=''
 readonly container=ringsock-autobahn-$$
 
 usage() {
     cat <<'HELP'
-Usage: scripts/autobahn.sh [--cases LIST] [--url URL] [--prepare]
+Usage: scripts/autobahn.sh [--cases LIST] [--client | --url URL | --deflate POLICY] [--prepare]
 
 Runs the Autobahn|Testsuite fuzzing client against the release binary, prints a table by case
 group and fails on any result but OK and INFORMATIONAL. Reports: target/autobahn/reports/.
 
   --cases LIST  case patterns separated by commas, such as '1.*,6.4.1'; the default is '*'
+  --client      test the client role instead, against the suite's fuzzing server
   --url URL     test a server that is already running, such as ws://127.0.0.1:9001/
+  --deflate POLICY
+                how the server compresses: off, shared or dedicated[:BITS]; the default is dedicated
   --prepare     only make the suite ready (container image or virtual environment)
   --help        print this text
 
@@ -67,8 +69,12 @@ main() {
     prepare_suite
     [[ -z $prepare_only ]] || return 0
 
-    [[ -n $url ]] || start_server
-    run_suite
+    if [[ -n $client ]]; then
+        run_client
+    else
+        [[ -n $url ]] || start_server
+        run_suite
+    fi
 
     # The table comes last and in every case: it names the cases that a dead server left unrun.
     local failed=0
@@ -80,11 +86,16 @@ main() {
 parse_options() {
     while (($#)); do
         case $1 in
-            --cases | --url)
+            --cases | --url | --deflate)
                 (($# > 1)) || die "$1 needs a value; see --help"
-                if [[ $1 == --cases ]]; then cases=$2; else url=$2; fi
+                case $1 in
+                    --cases) cases=$2 ;;
+                    --url) url=$2 ;;
+                    --deflate) deflate=$2 ;;
+                esac
                 shift
                 ;;
+            --client) client=yes ;;
             --prepare) prepare_only=yes ;;
             --help | -h)
                 usage
@@ -194,16 +205,16 @@ run_suite() {
     rm -rf "$work/reports"
     mkdir -p "$work/reports"
     printf '{"outdir": "reports", "servers": [{"agent": "ringsock", "url": "%s"}],
-"cases": %s, "exclude-cases": %s, "exclude-agent-cases": {}}\n' \
-        "$url" "$(json_strings "${cases//,/ }")" "$(json_strings "${EXCLUDED[*]}")" >"$work/fuzzingclient.json"
-    echo "testing $url, cases $cases without ${EXCLUDED[*]} ($EXCLUDED_REASON)"
+"cases": %s, "exclude-cases": [], "exclude-agent-cases": {}}\n' \
+        "$url" "$(json_strings "${cases//,/ }")" >"$work/fuzzingclient.json"
+    echo "testing $url, cases $cases"
 
-    wstest >"$suite_log" 2>&1 &
+    wstest fuzzingclient >"$suite_log" 2>&1 &
     suite_pid=$!
     while kill -0 "$suite_pid" 2>/dev/null; do
         # With nothing to do the suite waits for ever instead of ending.
         if grep -qs '^Ok, will run 0 test cases' "$suite_log"; then
-            die "no case is left of '$cases' without ${EXCLUDED[*]}"
+            die "there is no case '$cases'"
         fi
         sleep 0.5
     done
@@ -215,9 +226,41 @@ run_suite() {
     die "the suite ended with exit code $status; all of its output: $suite_log"
 }
 
+# Starts the suite's server, and has the client role echo in every case.
+run_client() {
+    local port tries=$((START_SECONDS * 10)) status=0
+    rm -rf "$work/reports"
+    mkdir -p "$work/reports"
+    port=$(free_port)
+    printf '{"outdir": "reports", "url": "ws://127.0.0.1:%s", "webport": 0, "cases": %s, "exclude-cases": [],
+"exclude-agent-cases": {}}\n' "$port" "$(json_strings "${cases//,/ }")" >"$work/fuzzingserver.json"
+    echo 'building the client'
+    (cd "$root" && bounded "$BUILD_SECONDS" cargo test --release --locked --no-run --test autobahn_client) \
+        >"$work/client.log" 2>&1 || die "the build of the client failed; all of its output: $work/client.log"
+    wstest fuzzingserver >"$suite_log" 2>&1 &
+    suite_pid=$!
+    until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+        if ! kill -0 "$suite_pid" 2>/dev/null || ((--tries == 0)); then
+            tail -n 20 "$suite_log" >&2
+            die "the suite's server did not listen on port $port within $START_SECONDS s"
+        fi
+        sleep 0.1
+    done
+    echo "testing the client role, cases $cases"
+    (cd "$root" && RINGSOCK_AUTOBAHN_SERVER=127.0.0.1:$port bounded "$SUITE_SECONDS" \
+        cargo test --release --locked --test autobahn_client -- --ignored) >"$work/client.log" 2>&1 || status=$?
+    kill "$suite_pid" 2>/dev/null || true
+    wait "$suite_pid" 2>/dev/null || true
+    suite_pid=''
+    ((status == 0)) || {
+        tail -n 20 "$work/client.log" >&2
+        die "the client ended with exit code $status; all of its output: $work/client.log"
+    }
+}
+
 # Ends in `exec`, so that the process to stop is `timeout`, which passes the signal on.
 wstest() {
-    local run
+    local run # $1: the suite's mode, which is also the name of its configuration
     cd "$work"
     export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore
     if [[ -z $engine ]]; then
@@ -229,7 +272,7 @@ wstest() {
         [[ $engine == podman ]] || run+=(--user "$(id -u):$(id -g)")
         run+=("$IMAGE" wstest)
     fi
-    exec timeout --kill-after=10 "$SUITE_SECONDS" "${run[@]}" -m fuzzingclient -s fuzzingclient.json
+    exec timeout --kill-after=10 "$SUITE_SECONDS" "${run[@]}" -m "$1" -s "$1.json"
 }
 
 # --- the server ----------------------------------------------------------------------------------
@@ -245,12 +288,12 @@ start_server() {
         binary=$(cd "$root" && realpath "${CARGO_TARGET_DIR:-target}/release/ringsock")
     fi
     [[ -x $binary ]] || die "there is no executable at '$binary'"
-    port=$(any_python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     url=ws://127.0.0.1:$port/
 
     # A background job of a script ignores SIGINT from birth, unless job control is on.
     set -m
-    "$binary" serve --listen "127.0.0.1:$port" >"$server_log" 2>&1 </dev/null &
+    "$binary" serve --listen "127.0.0.1:$port" --deflate "$deflate" >"$server_log" 2>&1 </dev/null &
     server_pid=$!
     set +m
     until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
@@ -296,6 +339,10 @@ clean_up() {
 # In the foreground, so that Ctrl-C still reaches the command.
 bounded() {
     timeout --foreground --kill-after=10 "$@"
+}
+
+free_port() {
+    any_python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 any_python() {

@@ -81,7 +81,7 @@ struct Trial {
 
 impl Trial {
     fn start() -> Self {
-        Self { host: Host::start(|_| {}, |_| Echo), refused: 0 }
+        Self { host: Host::start(|_| {}, |_| Echo::default()), refused: 0 }
     }
 
     /// Expects `request` to be refused with `status`, however it comes and whatever follows it.
@@ -161,7 +161,7 @@ fn check_all_refused(rows: impl IntoIterator<Item = (Vec<u8>, u16)>) {
 
 #[test]
 fn h1_a_head_that_dribbles_is_cut_at_the_deadline_while_it_still_comes() {
-    let host = Host::start(|options| options.worker.handshake_timeout_ms = 300, |_| Echo);
+    let host = Host::start(|options| options.worker.handshake_timeout_ms = 300, |_| Echo::default());
     let mut stream = connect(host.address);
     // The pace of the attack; what is awaited is the cut.
     stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket takes this option");
@@ -187,7 +187,7 @@ fn h1_a_head_that_dribbles_is_cut_at_the_deadline_while_it_still_comes() {
 
 #[test]
 fn h1_silence_and_half_a_head_are_cut_without_an_answer() {
-    let host = Host::start(|options| options.worker.handshake_timeout_ms = 300, |_| Echo);
+    let host = Host::start(|options| options.worker.handshake_timeout_ms = 300, |_| Echo::default());
     let request = request();
     let mut streams: Vec<TcpStream> = (0..40).map(|_| connect(host.address)).collect();
     for (len, stream) in streams.iter_mut().enumerate() {
@@ -208,7 +208,7 @@ fn h1_silence_and_half_a_head_are_cut_without_an_answer() {
 
 #[test]
 fn h1_the_deadline_ends_with_the_handshake() {
-    let host = Host::start(|options| options.worker.handshake_timeout_ms = 1_500, |_| Echo);
+    let host = Host::start(|options| options.worker.handshake_timeout_ms = 1_500, |_| Echo::default());
     let mut open = Client::open(host.address);
     let mut late = connect(host.address);
     // By the time that one is cut, the deadline of the other would have passed.
@@ -351,7 +351,7 @@ fn h10_h12_bodies_are_refused() {
 
 #[test]
 fn h11_what_follows_an_accepted_upgrade_is_frames() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let input = [request(), head("GET / HTTP/1.1", &["Host: a"])].concat();
     // The letter G has a reserved bit set.
     let expect = format!("{SWITCHING}\r\n\u{88}\u{27}\u{3}\u{ea}reserved bit set without an extension");
@@ -483,7 +483,7 @@ impl Handler for Gate {
         let answer = match request.path() {
             "/forbidden" => Err(Refusal::Forbidden),
             "/full" => Err(Refusal::ServiceUnavailable),
-            _ => Ok(Accept { subprotocol: upgrade.choose_subprotocol(&["chat", "v12.stomp"]) }),
+            _ => Ok(Accept { subprotocol: upgrade.choose_subprotocol(&["chat", "v12.stomp"]), ..Accept::default() }),
         };
         self.last = Some((connection, answer.is_ok()));
         answer
@@ -562,7 +562,7 @@ fn h24_a_peer_that_vanishes_at_any_offset_leaves_its_slot_free() {
         // The kernel may keep a reset to itself, see `Driver::receive`: the deadline finds it then.
         options.worker.handshake_timeout_ms = 2_000;
     };
-    let host = Host::start(adjust, |_| Echo);
+    let host = Host::start(adjust, |_| Echo::default());
     let input = [request(), frame(Opcode::Text, b"Hello")].concat();
     for len in 0..=input.len() {
         vanish(host.address, &input[..len], false);
@@ -584,7 +584,7 @@ fn h24_a_peer_that_vanishes_at_any_offset_leaves_its_slot_free() {
 
 #[test]
 fn a_plain_get_shows_the_page() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let request = head("GET / HTTP/1.1", &["Host: localhost:9001", "User-Agent: curl/8.5.0", "Accept: */*"]);
     let page = include_str!("../src/handler/page.html");
     let expect = format!(

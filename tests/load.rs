@@ -535,7 +535,7 @@ fn a_full_mailbox_refuses_and_loses_nothing_that_it_took() {
 
 #[test]
 fn nobody_gets_what_is_anothers() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let address = host.address;
     // Lengths on either side of every boundary: of the header, of copying, of a receive buffer.
     let lengths = [0, 1, 125, 126, 1000, 16_384, 16_385, 40_000, 65_535, 65_536];
@@ -607,7 +607,7 @@ fn a_handler_that_panics_ends_the_whole_server() {
 
 #[test]
 fn an_abort_cuts_everybody_at_once_although_handles_live_on() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let mut clients: Vec<Client> = (0..20).map(|_| Client::open(host.address)).collect();
     let _handle = host.server.handle();
     host.server.stopper().abort();

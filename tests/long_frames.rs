@@ -23,7 +23,7 @@ fn start() -> Host {
         options.worker.messages.message_bytes_max = LONG;
         options.worker.straight_bytes_min = STRAIGHT;
     };
-    Host::start(adjust, |_| Echo)
+    Host::start(adjust, |_| Echo::default())
 }
 
 /// A text of `len` bytes in which each character has three, but for what is left over.

@@ -76,6 +76,7 @@ fn owned(event: &Event<'_>) -> Did {
             Some(text) => Did::Text(text.to_owned()),
             None => Did::Binary(message.bytes().to_vec()),
         },
+        Event::Compressed(_) => panic!("nothing was agreed on compression"),
         Event::Ping(payload) => Did::Ping(payload.to_vec()),
         Event::Pong(payload) => Did::Pong(payload.to_vec()),
         Event::Close { code, reason } => {

@@ -53,7 +53,7 @@ struct Trial {
 impl Trial {
     #[track_caller]
     fn start(adjust: impl FnOnce(&mut Options)) -> Self {
-        Self { host: Host::start(adjust, |_| Echo), broken: 0 }
+        Self { host: Host::start(adjust, |_| Echo::default()), broken: 0 }
     }
 
     /// Expects `answer`, whole and up to the FIN, to `pieces` that are written one by one.
@@ -121,7 +121,7 @@ fn f1_f2_f3_lengths_are_judged_at_the_header() {
 
 #[test]
 fn f2_many_peers_that_announce_much_are_refused_each() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let huge = [&[0x82, 0xff], &(1_u64 << 62).to_be_bytes()[..], &[1, 2, 3, 4]].concat();
     let mut clients: Vec<Client> = (0..200).map(|_| Client::open(host.address)).collect();
     for client in &mut clients {
@@ -256,7 +256,7 @@ fn f10_f11_the_number_of_fragments_is_limited() {
 
 #[test]
 fn f10_fragments_that_take_too_long_are_cut_at_the_deadline() {
-    let host = Host::start(|options| options.worker.assembly_timeout_ms = 300, |_| Echo);
+    let host = Host::start(|options| options.worker.assembly_timeout_ms = 300, |_| Echo::default());
     let mut slow = Client::open(host.address);
     slow.stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket takes this option");
     slow.send(&fragment(Opcode::Binary, false, b"a"));
@@ -479,7 +479,7 @@ fn f17_a_peer_that_talks_on_after_our_close_is_cut_at_the_deadline() {
 
 #[test]
 fn f17_a_peer_that_is_silent_after_its_close_gets_a_fin() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let mut client = Client::open(host.address);
     client.say(Opcode::Close, b"\x03\xe8bye");
     client.expect(&Arrival::Close(Some(1000), String::new()));
@@ -529,7 +529,7 @@ fn f20_eight_thousand_tiny_frames_in_one_write_are_answered_in_order() {
 
 #[test]
 fn f21_a_whole_session_in_segments_of_any_size_is_the_same_session() {
-    let host = Host::start(|_| {}, |_| Echo);
+    let host = Host::start(|_| {}, |_| Echo::default());
     let session = [
         request(),
         frame(Opcode::Text, b"Hello"),

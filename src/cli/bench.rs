@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// Send binary messages
     #[arg(long)]
     binary: bool,
+    /// Offer permessage-deflate, and send messages that can be compressed: records in JSON
+    #[arg(long)]
+    deflate: bool,
     /// Frames of a message
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     fragments: u32,
@@ -130,6 +133,7 @@ impl Arguments {
             cpus: self.pin.map_or_else(Vec::new, |cpus| cpus.0),
             sizes: self.size,
             kind: if self.text { MessageKind::Text } else { MessageKind::Binary },
+            deflate: self.deflate,
             fragments: self.fragments,
             depth: self.depth.unwrap_or(usual.depth),
             rate: self.rate,

@@ -9,6 +9,7 @@ use crate::cli::print;
 use crate::config::{DEVELOPMENT_ADDRESS, Options};
 use crate::control::Signals;
 use crate::handler::Echo;
+use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::ring::BufferMode;
 use crate::server::{Error, Server};
 use crate::worker::Counters;
@@ -29,10 +30,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, env = "RINGSOCK_SPIN_US",
         value_parser = clap::value_parser!(u32).range(..=SPIN_US_MAX))]
     spin_us: u32,
+    /// Compression of messages, with clients that offer it: off, shared (no memory for a connection), or
+    /// dedicated:BITS (windows of 2^BITS bytes, 9 to 15)
+    #[arg(long, value_name = "POLICY", default_value = "off", env = "RINGSOCK_DEFLATE", value_parser = policy)]
+    deflate: Policy,
 }
 
 /// More than this is more than any wake-up takes.
 const SPIN_US_MAX: i64 = 10_000;
+/// With a smaller window nearly nothing is compressed.
+const WINDOW_BITS_MIN: u8 = 9;
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     match serve(&arguments) {
@@ -50,6 +57,18 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.ok_or_else(|| format!("give an address and a port, such as {DEVELOPMENT_ADDRESS} or [::]:9001"))
 }
 
+fn policy(text: &str) -> Result<Policy, String> {
+    let bits = |bits: &str| bits.parse().ok().filter(|bits| *bits >= WINDOW_BITS_MIN).and_then(WindowBits::new);
+    let policy = match text.split_once(':') {
+        None if text == "off" => Some(Policy::Off),
+        None if text == "shared" => Some(Policy::Shared),
+        None if text == "dedicated" => Some(Policy::Dedicated { window_bits: WindowBits::MAX }),
+        Some(("dedicated", text)) => bits(text).map(|window_bits| Policy::Dedicated { window_bits }),
+        _ => None,
+    };
+    policy.ok_or_else(|| String::from("give off, shared, dedicated, or dedicated:BITS with 9 to 15 bits"))
+}
+
 fn serve(arguments: &Arguments) -> Result<(), Error> {
     let mut options = Options::development();
     options.listen = arguments.listen;
@@ -57,7 +76,8 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     options.connections_max = arguments.connections;
     options.spin_us = arguments.spin_us;
     options.signals = Signals::Handled;
-    let server = Server::start(options, |_| Echo)?;
+    let compression = arguments.deflate;
+    let server = Server::start(options, move |_| Echo { compression })?;
     print_banner(&server);
     let counters = server.join()?;
     print_farewell(&counters);

@@ -4,6 +4,7 @@ use std::mem;
 
 use crate::buf::{Pool, SendQueue, SharedFrame};
 use crate::handler::ConnectionId;
+use crate::proto::ws::deflate::Outgoing;
 use crate::proto::ws::{CloseCode, HEADER_LEN_MAX, Message, MessageKind, Opcode, Payload, encoder};
 
 /// Payloads up to this length are copied behind their header; longer ones that lie in a block of
@@ -50,6 +51,8 @@ pub struct Effects<'w> {
     commands: &'w mut Vec<Command>,
     /// What was sent and not taken by the socket yet.
     blocked_bytes: usize,
+    outgoing: Option<Outgoing<'w>>,
+    may_compress: bool,
     close: Option<OwnClose>,
 }
 
@@ -66,7 +69,24 @@ impl<'w> Effects<'w> {
         pool: &'w mut Pool,
         commands: &'w mut Vec<Command>,
     ) -> Self {
-        Self { connection, queue, pool, commands, blocked_bytes, close: None }
+        Self { connection, queue, pool, commands, blocked_bytes, outgoing: None, may_compress: true, close: None }
+    }
+
+    /// Has messages compressed by `outgoing`, if there is one.
+    #[must_use]
+    pub fn with_compression(self, outgoing: Option<Outgoing<'w>>) -> Self {
+        Self { outgoing, ..self }
+    }
+
+    /// Says whether what this call sends from here on may be compressed, where that was agreed with the
+    /// peer. It may at first.
+    ///
+    /// A message that holds a secret had better not be: its compressed length tells how much of it is
+    /// like the other text of the message and, with [`Policy::Dedicated`](crate::Policy::Dedicated), of those
+    /// before it. If an attacker provides some of that text, he can guess the secret piece by piece (RFC
+    /// 7692 section 8).
+    pub fn set_compression(&mut self, allowed: bool) {
+        self.may_compress = allowed;
     }
 
     /// Sends a text message to the connection at hand.
@@ -87,6 +107,9 @@ impl<'w> Effects<'w> {
         match mem::replace(&mut message.payload, Payload::View(&[])) {
             Payload::Block { mut block, start } if block.len() - start > COPY_LEN_MAX => {
                 let opcode = message.kind.opcode();
+                if self.send_compressed(opcode, &block[start..]) {
+                    return self.pool.give(block);
+                }
                 let start = encoder::header_before(&mut block, start, opcode).unwrap_or_else(|| {
                     let len = block.len() - start;
                     self.queue.write(self.pool, HEADER_LEN_MAX, |out| encoder::header(out, opcode, len, None));
@@ -148,7 +171,19 @@ impl<'w> Effects<'w> {
 
     fn send(&mut self, kind: MessageKind, payload: &[u8]) {
         let opcode: Opcode = kind.opcode();
-        self.queue.write(self.pool, HEADER_LEN_MAX + payload.len(), |out| encoder::frame(out, opcode, payload, None));
+        if !self.send_compressed(opcode, payload) {
+            let len = HEADER_LEN_MAX + payload.len();
+            self.queue.write(self.pool, len, |out| encoder::frame(out, opcode, payload, None));
+        }
+    }
+
+    /// Sends the compressed form of a message, if it has one.
+    fn send_compressed(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
+        let outgoing = self.outgoing.as_mut().filter(|_| self.may_compress);
+        let Some(compressed) = outgoing.and_then(|outgoing| outgoing.compress(payload)) else { return false };
+        let len = HEADER_LEN_MAX + compressed.len();
+        self.queue.write(self.pool, len, |out| encoder::compressed_frame(out, opcode, compressed, None));
+        true
     }
 }
 

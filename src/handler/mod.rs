@@ -11,6 +11,7 @@ mod effects;
 
 use crate::proto::http::{Refusal, Request, Upgrade};
 use crate::proto::ws::Message;
+use crate::proto::ws::deflate::Policy;
 use crate::slab::Key;
 
 pub use cause::CloseCause;
@@ -32,6 +33,8 @@ pub struct Accept {
     /// The subprotocol to name in the response, from the server's own list: see
     /// [`Upgrade::choose_subprotocol`]. One that the client did not offer is left out.
     pub subprotocol: Option<&'static str>,
+    /// Whether messages may be compressed, if the client offers that. They are not by default.
+    pub compression: Policy,
 }
 
 /// A short document for a plain GET.

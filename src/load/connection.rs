@@ -11,13 +11,14 @@ use crate::buf::{Block, SendQueue};
 use crate::load::broadcast::{MARK_LEN, Mark};
 use crate::load::connector::Pace;
 use crate::load::context::Context;
+use crate::load::deflate;
 use crate::load::fault::Fault;
 use crate::load::message::Message;
 use crate::load::payload::{Content, Piece};
 use crate::load::{Mode, Plan};
 use crate::proto::http::{Accepted, ClientRequest, HandshakeError, HeadLimits, HeadScanner, write_upgrade_request};
 use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, CloseCode, Event, HEADER_LEN_MAX};
-use crate::proto::ws::{Limits, Opcode, Role, Session, encoder};
+use crate::proto::ws::{Limits, Opcode, ReservedBits, Role, Session, encoder};
 use crate::ring::ReceiveMode;
 
 /// What a connection is there for.
@@ -138,6 +139,7 @@ pub(super) struct Connection {
     nonce: [u8; 16],
     head: Option<(HeadScanner, Block)>,
     session: Session,
+    windows: Option<Box<deflate::Windows>>,
 }
 
 /// The longest answer to an upgrade request.
@@ -177,6 +179,7 @@ impl Connection {
             nonce: [0; 16],
             head: None,
             session: Session::new(Role::Client, limits(context)),
+            windows: None,
         }
     }
 
@@ -187,18 +190,20 @@ impl Connection {
         (self.receiving, self.receive_cancelled, self.pausing) = (false, false, false);
         (self.sending, self.cancelled, self.close_sent) = (false, false, false);
         self.session = session;
+        self.windows = None;
         self.since_ns = context.now_ns;
         self.nonce[..8].copy_from_slice(&context.random.next().to_le_bytes());
         self.nonce[8..].copy_from_slice(&context.random.next().to_le_bytes());
         context.opening += 1;
         context.alive += 1;
         let url = &context.plan.url;
+        let offer = context.plan.deflate.then(deflate::offer);
         let request = ClientRequest {
             host: url.authority(),
             path: url.path(),
             key: self.nonce,
             subprotocols: &[],
-            extensions: None,
+            extensions: offer.as_deref(),
             origin: None,
         };
         let len = REQUEST_LEN + url.authority().len() + url.path().len();
@@ -250,10 +255,15 @@ impl Connection {
             self.since_ns = context.now_ns;
         }
         self.expected.push_back(Expected { at_ns, piece });
-        let Context { plan, content, pool, random, .. } = context;
-        let (kind, fragments) = (content.kind(), plan.fragments);
+        let Context { plan, content, pool, random, deflate, .. } = context;
+        let (kind, fragments, body) = (content.kind(), plan.fragments, content.bytes(piece));
+        let compressed = self.windows.as_mut().and_then(|windows| deflate.deflate(head, body, windows));
+        let message = match compressed {
+            Some(body) => Message { kind, head: &[], body, compressed: true, fragments },
+            None => Message { kind, head, body, compressed: false, fragments },
+        };
         let room = (plan.depth as usize * (len as usize + HEADER_LEN_MAX)).min(ROOM_MAX);
-        Message { kind, head, body: content.bytes(piece), fragments }.write(&mut self.queue, pool, random, room);
+        message.write(&mut self.queue, pool, random, room);
         if self.part == Part::SlowReader {
             context.totals.flood_sent += 1;
         } else {
@@ -323,17 +333,17 @@ impl Connection {
             Ok(Some(len)) => {
                 let (head, rest) = input.split_at_mut(len);
                 let answer = match held {
-                    None => Accepted::parse(head, self.nonce).map(drop),
+                    None => self.read_answer(head, context),
                     Some(mut block) => {
                         block.extend_from_slice(head);
-                        let answer = Accepted::parse(&block, self.nonce).map(drop);
+                        let answer = self.read_answer(&block, context);
                         context.pool.give(block);
                         answer
                     }
                 };
                 match answer {
                     Ok(()) => self.handle_opened(context),
-                    Err(error) => self.fail(Fault::Handshake(error), context),
+                    Err(fault) => self.fail(fault, context),
                 }
                 rest
             }
@@ -353,6 +363,16 @@ impl Connection {
         }
     }
 
+    fn read_answer(&mut self, head: &[u8], context: &Context) -> Result<(), Fault> {
+        let accepted = Accepted::parse(head, self.nonce).map_err(Fault::Handshake)?;
+        if context.plan.deflate {
+            let windows = deflate::agree(accepted.extensions()).map_err(Fault::Deflate)?;
+            self.windows = Some(Box::new(windows.ok_or(Fault::Uncompressed)?));
+            self.session.set_reserved_bits(ReservedBits::Deflate);
+        }
+        Ok(())
+    }
+
     fn handle_opened(&mut self, context: &mut Context) {
         context.opening -= 1;
         context.failed_in_a_row = 0;
@@ -365,6 +385,16 @@ impl Connection {
     }
 
     fn handle_event(&mut self, event: Event<'_>, context: &mut Context) {
+        let event = match (event, &mut self.windows) {
+            (Event::Compressed(message), Some(windows)) => {
+                let len_max = limits(context).message_bytes_max;
+                match context.deflate.inflate(message, windows, len_max, &mut context.pool) {
+                    Ok(message) => Event::Message(message),
+                    Err(error) => return self.fail(Fault::Protocol(error), context),
+                }
+            }
+            (event, _) => event,
+        };
         match &event {
             Event::Message(message) if self.phase == Phase::Open => self.handle_message(message, context),
             Event::Ping(payload) if self.phase == Phase::Open => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::buf::Pool;
+use crate::load::deflate;
 use crate::load::fault::Faults;
 use crate::load::payload::Content;
 use crate::load::random::Random;
@@ -15,6 +16,7 @@ pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) content: Arc<Content>,
     pub(super) pool: Pool,
+    pub(super) deflate: deflate::Tools,
     pub(super) random: Random,
     pub(super) recorder: Recorder,
     pub(super) faults: Faults,

@@ -6,6 +6,7 @@ use std::io;
 use crate::load::payload::Mismatch;
 use crate::proto::http::HandshakeError;
 use crate::proto::ws::ProtocolError;
+use crate::proto::ws::deflate::AnswerError;
 
 /// One thing that went wrong with a connection or a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -37,6 +38,12 @@ pub enum Fault {
     /// The answer to the upgrade request is not the one asked for.
     #[error("{0}")]
     Handshake(HandshakeError),
+    /// The server answered our offer of compression wrongly.
+    #[error("{0}")]
+    Deflate(AnswerError),
+    /// The server declined our offer of compression.
+    #[error("the server does not compress")]
+    Uncompressed,
     /// The server broke a rule of the protocol.
     #[error("the server broke the protocol: {}", .0.reason())]
     Protocol(ProtocolError),
@@ -98,6 +105,8 @@ impl Fault {
             Self::OpenTimeout => "open-timeout",
             Self::ReplyTimeout => "reply-timeout",
             Self::Handshake(_) => "handshake",
+            Self::Deflate(_) => "deflate-answer",
+            Self::Uncompressed => "uncompressed",
             Self::Protocol(_) => "protocol",
             Self::WrongEcho(_) => "wrong-echo",
             Self::Unexpected => "unexpected-message",
@@ -130,6 +139,10 @@ impl Fault {
                  check the path, lower the load"
             }
             Self::Handshake(_) => "correct the path of the URL; the server must speak WebSocket there",
+            Self::Deflate(_) => "this is a bug of the server (RFC 7692 section 7.1); try it without --deflate",
+            Self::Uncompressed => {
+                "switch compression on in the server (ringsock serve --deflate shared), or leave --deflate out"
+            }
             Self::Protocol(_) => "this is a bug of the server; --size and --fragments may show which frames lead to it",
             Self::WrongEcho(_) => "the server must send every message back as it is; else use --no-validate",
             Self::Unexpected => "the server sends messages of its own, or doubles replies; --no-validate ignores it",

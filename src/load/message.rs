@@ -18,6 +18,8 @@ pub(super) struct Message<'a> {
     pub(super) kind: MessageKind,
     pub(super) head: &'a [u8],
     pub(super) body: &'a [u8],
+    /// What the parts are is the compressed form of the message.
+    pub(super) compressed: bool,
     /// Frames wanted; no more than one for each byte are made.
     pub(super) fragments: u32,
 }
@@ -54,7 +56,11 @@ impl Message<'_> {
             let range = len * index / count..len * (index + 1) / count;
             let opcode = if index == 0 { self.kind.opcode() } else { Opcode::Continuation };
             let key = random.mask();
+            let start = out.len();
             encoder::fragment_header(out, opcode, index + 1 == count, range.len(), Some(key));
+            if self.compressed && index == 0 {
+                encoder::mark_compressed(&mut out[start..]);
+            }
             let (head, body) = self.parts(range);
             let key = mask::append(out, head, key);
             mask::append(out, body, key);
@@ -78,7 +84,7 @@ mod tests {
     #[track_caller]
     fn check(head: &[u8], body: &[u8], fragments: u32) {
         let (mut pool, mut queue) = (Pool::default(), SendQueue::default());
-        let message = Message { kind: MessageKind::Binary, head, body, fragments };
+        let message = Message { kind: MessageKind::Binary, head, body, fragments, compressed: false };
         message.write(&mut queue, &mut pool, &mut Random::new(1), 0);
         let mut bytes = Vec::new();
         while let Some(payload) = queue.take(&mut pool) {
@@ -111,7 +117,7 @@ mod tests {
     fn long_messages_come_back_to_the_pool_and_are_used_again() {
         let (mut pool, mut queue) = (Pool::default(), SendQueue::default());
         let body = vec![1; 1 << 20];
-        let message = Message { kind: MessageKind::Binary, head: b"", body: &body, fragments: 1 };
+        let message = Message { kind: MessageKind::Binary, head: b"", body: &body, compressed: false, fragments: 1 };
         message.write(&mut queue, &mut pool, &mut Random::new(1), 0);
         queue.take(&mut pool).expect("it waits").give_back(&mut pool);
         assert!(pool.take_ready(1 << 20).is_some());

@@ -17,6 +17,7 @@ mod clock;
 mod connection;
 mod connector;
 mod context;
+mod deflate;
 mod fault;
 mod message;
 mod payload;

@@ -10,6 +10,10 @@ const OFFSETS: u32 = 64 << 10;
 /// The characters of text: each byte is one, so that any piece of the block is valid UTF-8.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/// What records are about, and how long one is at the most.
+const SYMBOLS: [&str; 8] = ["AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA"];
+const RECORD_LEN_MAX: usize = 128;
+
 /// The shared block.
 #[derive(Debug)]
 pub(super) struct Content {
@@ -56,9 +60,18 @@ pub enum Mismatch {
 }
 
 impl Content {
-    /// Makes a block for messages of up to `size_max` bytes.
-    pub(super) fn new(kind: MessageKind, size_max: u32, random: &mut Random) -> Self {
+    /// Makes a block for messages of up to `size_max` bytes: of records that can be compressed, or of
+    /// bytes that can't.
+    pub(super) fn new(kind: MessageKind, size_max: u32, records: bool, random: &mut Random) -> Self {
         let len = size_max as usize + OFFSETS as usize;
+        if records {
+            let mut bytes = Vec::with_capacity(len + RECORD_LEN_MAX);
+            while bytes.len() < len {
+                append_record(&mut bytes, random);
+            }
+            bytes.truncate(len);
+            return Self { kind, bytes: bytes.into() };
+        }
         let letter = |byte: u8| ALPHABET[usize::from(byte % 64)];
         let words = std::iter::repeat_with(|| random.next().to_le_bytes()).flatten();
         let bytes = words.map(|byte| if kind == MessageKind::Text { letter(byte) } else { byte });
@@ -99,6 +112,17 @@ impl Content {
     }
 }
 
+/// Appends a line such as a market's feed is made of.
+fn append_record(out: &mut Vec<u8>, random: &mut Random) {
+    let id = random.below(1 << 20);
+    let symbol = SYMBOLS[random.below(16) as usize % SYMBOLS.len()];
+    let (price, cents, size) = (random.below(1_000), random.below(100), random.below(500));
+    let side = if random.below(2) == 0 { "buy" } else { "sell" };
+    let line = format!(r#"{{"id":{id},"symbol":"{symbol}","price":{price}.{cents:02},"size":{size},"side":"{side}"}}"#);
+    out.extend_from_slice(line.as_bytes());
+    out.push(b'\n');
+}
+
 /// The word for a kind of message.
 pub(super) const fn name_of(kind: MessageKind) -> &'static str {
     match kind {
@@ -113,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_piece_of_text_is_text() {
-        let content = Content::new(MessageKind::Text, 100, &mut Random::new(3));
+        let content = Content::new(MessageKind::Text, 100, false, &mut Random::new(3));
         for offset in 0..1_000 {
             assert!(str::from_utf8(content.bytes(Piece { offset, len: 100 })).is_ok());
         }
@@ -122,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_comparison_names_the_first_difference() {
-        let content = Content::new(MessageKind::Binary, 64, &mut Random::new(3));
+        let content = Content::new(MessageKind::Binary, 64, false, &mut Random::new(3));
         let piece = Piece { offset: 5, len: 20 };
         let mut echo = content.bytes(piece).to_vec();
         assert_eq!(content.check(piece, MessageKind::Binary, &echo), Ok(()));

@@ -66,6 +66,8 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Text or binary.
     pub kind: MessageKind,
+    /// Whether compression is offered, and used for messages that it makes shorter.
+    pub deflate: bool,
     /// Frames a message.
     pub fragments: u32,
     /// Messages under way on each connection at most.
@@ -132,6 +134,7 @@ impl Plan {
             cpus: Vec::new(),
             sizes: "125".parse().expect("a number is a length"),
             kind: MessageKind::Binary,
+            deflate: false,
             fragments: 1,
             depth: match mode {
                 Mode::Pipeline => 16,

@@ -13,6 +13,7 @@ use crate::load::clock::{Clock, nanoseconds};
 use crate::load::connection::{Connection, FLOOD_LEN, Part};
 use crate::load::connector::Connector;
 use crate::load::context::{Context, Totals};
+use crate::load::deflate;
 use crate::load::fault::Faults;
 use crate::load::payload::Content;
 use crate::load::progress::Bar;
@@ -159,7 +160,7 @@ impl Crew {
             affinity::pin(cpu).map_err(|source| Error::System { what: "pin to a processor (--pin)", source })?;
         }
         let size_max = if plan.mode == Mode::Slow { plan.sizes.max().max(FLOOD_LEN) } else { plan.sizes.max() };
-        let content = Arc::new(Content::new(plan.kind, size_max, &mut Random::new(plan.seed)));
+        let content = Arc::new(Content::new(plan.kind, size_max, plan.deflate, &mut Random::new(plan.seed)));
         let rendezvous = Arc::new(Rendezvous::default());
         let (sender, samples) = channel();
         let mut crew = Self { clock: Clock::start(), rendezvous, samples, threads: Vec::new() };
@@ -274,6 +275,7 @@ impl Seat {
         let context = Context {
             content,
             pool: Pool::default(),
+            deflate: deflate::Tools::new(),
             // Far apart for each thread.
             random: Random::new(plan.seed.rotate_left(32) ^ u64::from(share.index) << 48),
             recorder: Recorder::new(samples),

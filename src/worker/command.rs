@@ -95,15 +95,17 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.close_connection(key, CloseCode::POLICY_VIOLATION, "too slow", CloseCause::SlowConsumer);
             return;
         }
-        let active = connection.active.get_or_insert_with(|| self.context.take_active());
-        active.queue.push_shared(&mut self.context.pool, frame);
+        let active = connection.active.get_or_insert_with(|| self.context.take_active(connection.deflate));
+        let compressed =
+            connection.deflate.and_then(|agreement| self.context.compression.shared(key, agreement, frame));
+        active.queue.push_shared(&mut self.context.pool, compressed.as_ref().unwrap_or(frame));
         self.touch(key);
     }
 
     fn close_connection(&mut self, key: Key, code: CloseCode, reason: &str, cause: CloseCause) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Open {
-            let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active());
+            let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));
             connection.start_close(&mut active, code, reason, cause, &mut self.context);
             connection.active = Some(active);
             self.touch(key);

@@ -10,9 +10,12 @@
 use crate::buf::{Block, SendQueue};
 use crate::handler::{CloseCause, ConnectionId, Effects, Handler};
 use crate::proto::http::HeadScanner;
-use crate::proto::ws::{Adoption, CloseCode, Event, Limits, Opcode, ProtocolError, Role, Session, encoder};
+use crate::proto::ws::{
+    Adoption, CloseCode, Compressed, Event, Limits, Message, Opcode, ProtocolError, Role, Session, encoder,
+};
 use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX};
 use crate::slab::Key;
+use crate::worker::compression::Agreement;
 use crate::worker::context::Context;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
 
@@ -102,6 +105,8 @@ pub(super) struct Connection {
     pub(super) place: u64,
     /// How many receives it has kept its place for.
     pub(super) place_receives: u8,
+    /// What was agreed on about compression.
+    pub(super) deflate: Option<Agreement>,
     /// How many frames were processed in which turn.
     pub(super) turn: u64,
     pub(super) turn_frames: u32,
@@ -154,6 +159,7 @@ impl Connection {
             queues: false,
             place: turn,
             place_receives: 0,
+            deflate: None,
             turn,
             turn_frames: 0,
             active: None,
@@ -162,7 +168,7 @@ impl Connection {
 
     /// Takes bytes that arrived. What can't be processed yet is stashed.
     pub(super) fn receive<H: Handler>(&mut self, key: Key, input: &mut [u8], context: &mut Context<H>) {
-        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         self.probation = self.probation.saturating_sub(1);
         self.begin_turn(context.turn);
         let messages = context.counters.messages;
@@ -196,7 +202,7 @@ impl Connection {
         target: Target,
         context: &mut Context<H>,
     ) {
-        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         self.begin_turn(context.turn);
         let adoption = if target == Target::Message {
             active.session.restore(block, received, &mut context.pool).map(Adoption::Taken)
@@ -262,7 +268,7 @@ impl Connection {
         let pause = self.pause.take();
         self.begin_turn(context.turn);
         // The working state was given back if nothing was left to be done but the send.
-        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         if self.phase == Phase::Open && pause == Some(Pause::Queue) {
             self.call(key, &mut active, context, H::on_drain);
         }
@@ -349,13 +355,14 @@ impl Connection {
         &mut []
     }
 
-    fn handle_event<H: Handler>(
-        &mut self,
-        key: Key,
-        active: &mut Active,
-        mut event: Event<'_>,
-        context: &mut Context<H>,
-    ) {
+    fn handle_event<H: Handler>(&mut self, key: Key, active: &mut Active, event: Event<'_>, context: &mut Context<H>) {
+        let mut event = match event {
+            Event::Compressed(message) if self.phase == Phase::Open => match self.inflate(key, message, context) {
+                Ok(message) => Event::Message(message),
+                Err(error) => return self.fail(key, active, error, context),
+            },
+            event => event,
+        };
         match &mut event {
             Event::Message(message) if self.phase == Phase::Open => {
                 context.counters.messages += 1;
@@ -370,7 +377,7 @@ impl Connection {
                     encoder::frame(out, Opcode::Pong, payload, None);
                 });
             }
-            Event::Message(_) | Event::Ping(_) | Event::Pong(_) => {}
+            Event::Message(_) | Event::Compressed(_) | Event::Ping(_) | Event::Pong(_) => {}
             Event::Close { code, .. } => {
                 let code = *code;
                 if self.phase == Phase::Open {
@@ -382,6 +389,18 @@ impl Connection {
         event.give_back(&mut context.pool);
     }
 
+    fn inflate<H: Handler>(
+        &mut self,
+        key: Key,
+        message: Compressed<'_>,
+        context: &mut Context<H>,
+    ) -> Result<Message<'static>, ProtocolError> {
+        let agreement = self.deflate.expect("a compressed message is let in only where that was agreed");
+        let len_max = context.options.messages.message_bytes_max;
+        let now_ms = context.now_ms;
+        context.compression.inflate(key, agreement, message, len_max, now_ms, &mut context.pool)
+    }
+
     /// Calls the handler about this connection, which it may close.
     pub(super) fn call<H: Handler>(
         &mut self,
@@ -390,7 +409,7 @@ impl Connection {
         context: &mut Context<H>,
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
     ) {
-        if let Some((code, reason)) = context.call(key, &mut active.queue, active.blocked_bytes, call)
+        if let Some((code, reason)) = context.call(key, &mut active.queue, active.blocked_bytes, self.deflate, call)
             && self.phase == Phase::Open
         {
             self.start_close(active, code, &reason, CloseCause::Handler(code), context);
@@ -443,17 +462,20 @@ impl Connection {
         self.farewell = farewell;
         self.pause = None;
         active.give_back_input(context);
+        if let Some(agreement) = self.deflate.take() {
+            context.compression.end(key, agreement);
+        }
         if was_open {
             let cause = active.cause.take().unwrap_or(cause);
             let mut nowhere = SendQueue::default();
-            context.call(key, &mut nowhere, 0, |handler, id, effects| handler.on_close(id, cause, effects));
+            context.call(key, &mut nowhere, 0, None, |handler, id, effects| handler.on_close(id, cause, effects));
             nowhere.clear(&mut context.pool);
         }
     }
 
     /// Ends the connection without sending what waits.
     pub(super) fn die<H: Handler>(&mut self, key: Key, cause: CloseCause, context: &mut Context<H>) {
-        let mut active = self.active.take().unwrap_or_else(|| context.take_active());
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         self.finish(key, &mut active, cause, Farewell::Close, context);
         active.queue.clear(&mut context.pool);
         self.active = Some(active);

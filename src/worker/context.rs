@@ -2,8 +2,10 @@
 
 use crate::buf::{Pool, SendQueue};
 use crate::handler::{Command, ConnectionId, Effects, Handler, OwnClose};
+use crate::proto::ws::ReservedBits;
 use crate::slab::Key;
 use crate::worker::Options;
+use crate::worker::compression::{Agreement, Compression};
 use crate::worker::connection::Active;
 use crate::worker::counters::Counters;
 
@@ -15,6 +17,7 @@ pub(super) struct Context<H> {
     pub(super) handler: H,
     pub(super) options: Options,
     pub(super) pool: Pool,
+    pub(super) compression: Compression,
     pub(super) counters: Counters,
     /// What handlers asked for and the worker has not done yet.
     pub(super) commands: Vec<Command>,
@@ -33,6 +36,7 @@ impl<H: Handler> Context<H> {
         Self {
             index,
             handler,
+            compression: Compression::new(options.compression),
             options,
             pool: Pool::default(),
             counters: Counters::default(),
@@ -55,17 +59,22 @@ impl<H: Handler> Context<H> {
         key: Key,
         queue: &mut SendQueue,
         blocked_bytes: usize,
+        agreement: Option<Agreement>,
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
     ) -> Option<OwnClose> {
         let id = self.id(key);
-        let mut effects = Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands);
+        let outgoing = agreement.map(|agreement| self.compression.outgoing(key, agreement));
+        let mut effects =
+            Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands).with_compression(outgoing);
         call(&mut self.handler, id, &mut effects);
         effects.into_close()
     }
 
     /// Working state for a connection that was at rest: the one used last, still in the cache.
-    pub(super) fn take_active(&mut self) -> Box<Active> {
-        self.spare.pop().unwrap_or_else(|| Box::new(Active::new(self.options.messages)))
+    pub(super) fn take_active(&mut self, agreement: Option<Agreement>) -> Box<Active> {
+        let mut active = self.spare.pop().unwrap_or_else(|| Box::new(Active::new(self.options.messages)));
+        active.session.set_reserved_bits(agreement.map_or(ReservedBits::Unused, |_| ReservedBits::Deflate));
+        active
     }
 
     /// Keeps working state that holds nothing any more.

@@ -38,6 +38,8 @@ pub struct Counters {
     pub buffer_shortages: u64,
     /// Things for other workers that found their mailbox full.
     pub mail_dropped: u64,
+    /// Connections that got no windows for compression for want of memory: their messages stand alone.
+    pub windows_denied: u64,
     /// Connections closed: after `accepted` of them, every slot is free again.
     pub closed: u64,
 }

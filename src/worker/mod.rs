@@ -15,6 +15,7 @@
 
 mod accept;
 mod command;
+mod compression;
 mod connection;
 mod context;
 mod counters;
@@ -47,6 +48,7 @@ use connection::Connection;
 use context::Context;
 use shortage::Shortage;
 
+pub use compression::Options as CompressionOptions;
 pub use counters::Counters;
 pub use handle::{Handle, PostError};
 pub use mailbox::{Mail, Mailbox, Peer};
@@ -79,6 +81,8 @@ pub struct Options {
     pub head: HeadLimits,
     /// Limits of messages and fragments.
     pub messages: Limits,
+    /// How messages are compressed.
+    pub compression: CompressionOptions,
 }
 
 impl Default for Options {
@@ -95,6 +99,7 @@ impl Default for Options {
             send_queue_bytes_max: 256 << 10,
             head: HeadLimits::default(),
             messages: Limits::default(),
+            compression: CompressionOptions::default(),
         }
     }
 }
@@ -242,6 +247,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     fn trim(&mut self) {
         if self.context.now_ms >= self.trim_at_ms {
             self.context.pool.trim();
+            self.context.compression.trim();
             self.trim_at_ms = self.context.now_ms + TRIM_INTERVAL_MS;
         }
     }

@@ -112,7 +112,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 {
                     self.context.counters.lost += 1;
                     // What was answered before may still reach a peer that only stopped sending.
-                    let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active());
+                    let mut active =
+                        connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));
                     connection.finish(key, &mut active, CloseCause::Lost, Farewell::Close, &mut self.context);
                     connection.active = Some(active);
                 }

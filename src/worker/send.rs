@@ -20,7 +20,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let blocked = matches!(result, Ok(_) | Err(libc::EAGAIN | libc::EINTR)) && payload.remaining() > 0;
         if blocked && connection.phase != Phase::Dying {
             let stall_ms = self.context.now_ms + self.context.options.stall_timeout_ms;
-            let active = connection.active.get_or_insert_with(|| self.context.take_active());
+            let active = connection.active.get_or_insert_with(|| self.context.take_active(connection.deflate));
             // Progress moves the deadline, an empty-handed attempt does not.
             if sent > 0 || active.stall_deadline_ms.is_none() {
                 active.stall_deadline_ms = Some(stall_ms);

@@ -15,7 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::{env, io};
 
-use crate::handler::{CloseCause, ConnectionId, Effects, Handler};
+use crate::handler::{Accept, CloseCause, ConnectionId, Effects, Handler};
+use crate::proto::http::{Refusal, Request, Upgrade};
+use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::proto::ws::{Limits, Message};
 use crate::ring::sim::{Ending, Fault, Random, SimDriver, Stop, World};
 use crate::worker::{Mailbox, Options, Status, Worker};
@@ -35,6 +37,10 @@ struct Accountant {
 }
 
 impl Handler for Accountant {
+    fn on_upgrade(&mut self, _: ConnectionId, _: &Request<'_>, _: &Upgrade<'_>) -> Result<Accept, Refusal> {
+        Ok(Accept { compression: Policy::Dedicated { window_bits: WindowBits::MAX }, ..Accept::default() })
+    }
+
     fn on_open(&mut self, connection: ConnectionId, _: &mut Effects<'_>) {
         let earlier = self.open.insert(connection, 0);
         assert_eq!(earlier, None, "an id never comes back");
@@ -137,6 +143,7 @@ fn check_baseline(worker: &Worker<SimDriver, Accountant>, world: &World) {
     assert_eq!(worker.driver.leases(), 0, "leases");
     assert_eq!(worker.context.pool.lent(), 0, "blocks");
     assert_eq!(worker.deadlines.len(), 0, "deadlines");
+    assert!(worker.context.compression.is_at_rest(), "windows");
     assert_eq!(counters.accepted, counters.closed, "every connection that was accepted was closed");
     assert!(worker.context.handler.open.is_empty(), "every connection that was opened was closed");
     assert_eq!(worker.context.handler.causes.len() as u64, counters.opened);

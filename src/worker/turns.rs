@@ -29,7 +29,7 @@ impl Bench {
     fn open_with(count: u32, options: Options) -> Self {
         let hand = Hand::default();
         let options = Options { handshake_timeout_ms: TIMEOUT_MS, close_timeout_ms: TIMEOUT_MS, ..options };
-        let worker = Worker::new(0, hand.driver(), Echo, options, Arc::new(Mailbox::default()), Vec::new());
+        let worker = Worker::new(0, hand.driver(), Echo::default(), options, Arc::new(Mailbox::default()), Vec::new());
         let mut bench = Self { hand, worker };
         let all = |what: fn() -> Happens<'static>| (0..count).map(|slot| (slot, what())).collect::<Vec<_>>();
         bench.turn(0, &all(|| Accepted));

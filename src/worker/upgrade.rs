@@ -1,7 +1,11 @@
 //! The first bytes of a connection: its upgrade request, or whatever else it says.
 
 use crate::handler::{CloseCause, Handler};
-use crate::proto::http::{HeadScanner, Refusal, Request, write_page, write_refusal, write_switching_protocols};
+use crate::proto::http::{
+    HeadScanner, Refusal, Request, Upgrade, write_page, write_refusal, write_switching_protocols,
+};
+use crate::proto::ws::ReservedBits;
+use crate::proto::ws::deflate::{self, HeaderValue, Parameters, Policy};
 use crate::slab::Key;
 use crate::worker::connection::{Active, Connection, Farewell, Phase};
 use crate::worker::context::Context;
@@ -62,9 +66,16 @@ impl Connection {
                 // no token would break the response.
                 let offered = |name: &&str| upgrade.subprotocols().any(|offered| offered == *name);
                 let subprotocol = accept.subprotocol.filter(offered);
+                let parameters = agree(&upgrade, accept.compression, context);
+                let extensions = parameters.map(|parameters| parameters.header_value());
                 active.queue.write(&mut context.pool, RESPONSE_LEN, |out| {
-                    write_switching_protocols(out, &upgrade.accept_key(), subprotocol, None);
+                    let extensions = extensions.as_ref().map(HeaderValue::as_str);
+                    write_switching_protocols(out, &upgrade.accept_key(), subprotocol, extensions);
                 });
+                if let Some(parameters) = parameters {
+                    self.deflate = Some(context.compression.agree(key, &parameters));
+                    active.session.set_reserved_bits(ReservedBits::Deflate);
+                }
                 Ok(Phase::Open)
             }
             None => {
@@ -94,4 +105,15 @@ impl Connection {
         active.queue.write(&mut context.pool, RESPONSE_LEN, |out| write_refusal(out, refusal));
         self.finish(key, active, CloseCause::Lost, Farewell::Linger, context);
     }
+}
+
+/// Accepts an offer of compression, with windows as long as there is memory for them.
+fn agree<H: Handler>(upgrade: &Upgrade<'_>, policy: Policy, context: &mut Context<H>) -> Option<Parameters> {
+    let memory_left = context.compression.memory_left();
+    let wanted = deflate::negotiate(upgrade.extensions(), policy, usize::MAX)?;
+    if wanted.memory_max() <= memory_left {
+        return Some(wanted);
+    }
+    context.counters.windows_denied += 1;
+    deflate::negotiate(upgrade.extensions(), policy, memory_left)
 }

@@ -185,6 +185,7 @@ fn owned(event: &Event<'_>) -> Arrival {
             Arrival::Close(code.map(CloseCode::get), reason)
         }
         Event::Ping(_) => panic!("the server sends no pings"),
+        Event::Compressed(_) => panic!("nothing was agreed on compression"),
     }
 }
 

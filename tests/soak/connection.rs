@@ -352,6 +352,7 @@ fn describe(event: &Event<'_>) -> String {
             format!("a text of {} bytes", message.bytes().len())
         }
         Event::Message(message) => format!("{} bytes of binary", message.bytes().len()),
+        Event::Compressed(message) => format!("{} compressed bytes", message.payload.len()),
         Event::Ping(payload) => format!("a Ping of {} bytes", payload.len()),
         Event::Pong(payload) => format!("a Pong of {} bytes", payload.len()),
         Event::Close { code, reason } => format!("a Close with {code:?} and '{}'", reason.escape_ascii()),

@@ -1,9 +1,9 @@
 //! A message on its way in: the pieces that arrived, in one block.
 
 use crate::buf::{Block, Pool};
-use crate::proto::ws::event::MessageKind;
+use crate::proto::ws::event::{MessageKind, event_of};
 use crate::proto::ws::session::Limits;
-use crate::proto::ws::{HEADER_LEN_MAX, Message, Payload, ProtocolError};
+use crate::proto::ws::{Event, HEADER_LEN_MAX, Payload, ProtocolError};
 use crate::simd::mask;
 use crate::simd::mask::Key;
 use crate::simd::utf8::Validator;
@@ -15,10 +15,11 @@ const READY_FACTOR: usize = 4;
 /// Less room than this for what is to come is not worth an operation of its own.
 const ROOM_MIN: usize = 4 << 10;
 
-/// The fragments of a message, unmasked, validated as far as they arrived.
+/// The fragments of a message, unmasked, and validated as far as they arrived unless they are compressed.
 #[derive(Debug)]
 pub(super) struct Assembly {
     kind: MessageKind,
+    compressed: bool,
     /// `None` while it is lent, see [`Assembly::lend`].
     block: Option<Block>,
     /// Where the message begins in the block.
@@ -29,8 +30,16 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    pub(super) fn new(kind: MessageKind, pool: &mut Pool) -> Self {
-        Self { kind, block: Some(pool.take(0)), start: 0, text: Validator::default(), fragments: 0, empty_run: 0 }
+    pub(super) fn new(kind: MessageKind, compressed: bool, pool: &mut Pool) -> Self {
+        Self {
+            kind,
+            compressed,
+            block: Some(pool.take(0)),
+            start: 0,
+            text: Validator::default(),
+            fragments: 0,
+            empty_run: 0,
+        }
     }
 
     /// Begins with a block in which the message stands from `start` on, as far as it has arrived.
@@ -48,8 +57,13 @@ impl Assembly {
         self.restore(block, start, key)
     }
 
-    pub(super) const fn kind(&self) -> MessageKind {
-        self.kind
+    pub(super) const fn compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// Whether its bytes are validated as they arrive.
+    pub(super) fn is_plain_text(&self) -> bool {
+        self.kind == MessageKind::Text && !self.compressed
     }
 
     /// Counts a further fragment of `payload_len` bytes.
@@ -74,7 +88,7 @@ impl Assembly {
         pool: &mut Pool,
     ) -> Result<Option<Key>, ProtocolError> {
         pool.count_copy(piece.len());
-        let is_text = self.kind == MessageKind::Text;
+        let is_text = self.is_plain_text();
         let (block, text) = self.reserve(piece.len(), to_come, pool);
         let next = match key {
             Some(key) if is_text => text.append(block, piece, key).map(Some),
@@ -103,24 +117,26 @@ impl Assembly {
         key: Option<Key>,
     ) -> Result<Option<Key>, ProtocolError> {
         let piece = &mut block[start..];
-        let next = match (key, self.kind) {
-            (Some(key), MessageKind::Text) => self.text.apply(piece, key).map(Some),
-            (Some(key), MessageKind::Binary) => Ok(Some(mask::apply(piece, key))),
-            (None, MessageKind::Text) => self.text.push(piece).map(|()| None),
-            (None, MessageKind::Binary) => Ok(None),
+        let is_text = self.kind == MessageKind::Text && !self.compressed;
+        let next = match key {
+            Some(key) if is_text => self.text.apply(piece, key).map(Some),
+            Some(key) => Ok(Some(mask::apply(piece, key))),
+            None if is_text => self.text.push(piece).map(|()| None),
+            None => Ok(None),
         };
         self.block = Some(block);
         next.map_err(|_| ProtocolError::InvalidUtf8)
     }
 
     /// Ends the message.
-    pub(super) fn finish<'b>(self, pool: &mut Pool) -> Result<Message<'b>, ProtocolError> {
-        if self.kind == MessageKind::Text && self.text.finish().is_err() {
+    pub(super) fn finish<'b>(self, pool: &mut Pool) -> Result<Event<'b>, ProtocolError> {
+        if self.is_plain_text() && self.text.finish().is_err() {
             self.give_back(pool);
             return Err(ProtocolError::InvalidUtf8);
         }
         let block = self.block.expect("a message whose end has arrived has its block");
-        Ok(Message { kind: self.kind, payload: Payload::Block { block, start: self.start } })
+        let payload = Payload::Block { block, start: self.start };
+        Ok(event_of(self.kind, self.compressed, payload))
     }
 
     pub(super) fn give_back(self, pool: &mut Pool) {

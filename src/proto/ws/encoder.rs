@@ -3,6 +3,7 @@
 use crate::buf::SharedFrame;
 use crate::proto::ws::CloseCode;
 use crate::proto::ws::event::MessageKind;
+use crate::proto::ws::header::COMPRESSED;
 use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX, Opcode, Role};
 use crate::simd::mask;
 use crate::simd::mask::Key;
@@ -79,6 +80,18 @@ pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: Option<Key>
     }
 }
 
+/// Appends a whole frame with the compressed form of a message (RFC 7692 section 6).
+pub fn compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: Option<Key>) {
+    let start = out.len();
+    frame(out, opcode, payload, key);
+    mark_compressed(&mut out[start..]);
+}
+
+/// Marks the frame at the front of `bytes` as the first of a compressed message: sets RSV1.
+pub fn mark_compressed(bytes: &mut [u8]) {
+    bytes[0] |= COMPRESSED;
+}
+
 /// Appends a Close frame. A reason that is too long is cut at a character.
 pub fn close(out: &mut Vec<u8>, code: Option<CloseCode>, reason: &str, key: Option<Key>) {
     let mut payload = [0; CONTROL_PAYLOAD_LEN_MAX];
@@ -105,7 +118,7 @@ pub fn shared(kind: MessageKind, payload: &[u8]) -> SharedFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ws::FrameHeader;
+    use crate::proto::ws::{FrameHeader, ReservedBits};
 
     #[test]
     fn a_header_is_written_before_a_payload_where_there_is_room() {
@@ -130,7 +143,7 @@ mod tests {
             let mut out = Vec::new();
             header(&mut out, Opcode::Binary, len, None);
             assert_eq!(out.len(), header_len, "payload of {len} bytes");
-            let header = FrameHeader::parse(&out, Role::Client).expect("valid").expect("whole");
+            let header = FrameHeader::parse(&out, Role::Client, ReservedBits::Unused).expect("valid").expect("whole");
             assert_eq!((header.payload_len, header.fin), (len as u64, true));
         }
     }

@@ -31,12 +31,16 @@ pub enum ProtocolError {
     InvalidCloseCode,
     /// Text, or the reason of a Close, that is not UTF-8 (sections 8.1 and 5.5.1).
     InvalidUtf8,
-    /// A message longer than the limit.
+    /// A compressed message that is not DEFLATE data (RFC 7692 section 7.2.2).
+    InvalidDeflate,
+    /// A message longer than the limit, inflated.
     MessageTooBig,
     /// A message in more fragments than the limit.
     TooManyFragments,
     /// More fragments without a byte in a row than the limit.
     TooManyEmptyFragments,
+    /// More work for the decompressor in a second than the limit.
+    InflateBudget,
     /// A fragmented message that took longer than its deadline.
     AssemblyTimeout,
 }
@@ -58,8 +62,10 @@ impl ProtocolError {
             | Self::InterleavedMessage
             | Self::TruncatedCloseCode
             | Self::InvalidCloseCode => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
-            Self::TooManyFragments | Self::TooManyEmptyFragments | Self::AssemblyTimeout => CloseCode::POLICY_VIOLATION,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
+            Self::TooManyFragments | Self::TooManyEmptyFragments | Self::InflateBudget | Self::AssemblyTimeout => {
+                CloseCode::POLICY_VIOLATION
+            }
             Self::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
         }
     }
@@ -81,9 +87,11 @@ impl ProtocolError {
             Self::TruncatedCloseCode => "close code of one byte",
             Self::InvalidCloseCode => "close code not allowed",
             Self::InvalidUtf8 => "text is not UTF-8",
+            Self::InvalidDeflate => "compressed data are invalid",
             Self::MessageTooBig => "message over the limit",
             Self::TooManyFragments => "too many fragments",
             Self::TooManyEmptyFragments => "too many empty fragments",
+            Self::InflateBudget => "too much to inflate",
             Self::AssemblyTimeout => "fragments took too long",
         }
     }

@@ -3,13 +3,20 @@
 use std::ops::Deref;
 
 use crate::buf::{Block, Pool};
-use crate::proto::ws::{CloseCode, Opcode};
+use crate::proto::ws::deflate::{Context, InflateError, Inflater};
+use crate::proto::ws::{CloseCode, HEADER_LEN_MAX, Opcode, ProtocolError};
+use crate::simd::utf8;
+
+/// How many times as long as its compressed form a message mostly is.
+const USUAL_RATIO: usize = 4;
 
 /// Something that the peer did.
 #[derive(Debug)]
 pub enum Event<'b> {
     /// A whole text or binary message.
     Message(Message<'b>),
+    /// A whole compressed message.
+    Compressed(Compressed<'b>),
     /// A Ping: it wants a Pong with the same payload (section 5.5.2).
     Ping(Payload<'b>),
     /// A Pong, asked for or not (section 5.5.3).
@@ -28,6 +35,7 @@ impl Event<'_> {
     pub fn give_back(self, pool: &mut Pool) {
         match self {
             Self::Message(message) => message.payload.give_back(pool),
+            Self::Compressed(message) => message.payload.give_back(pool),
             Self::Ping(payload) | Self::Pong(payload) | Self::Close { reason: payload, .. } => payload.give_back(pool),
         }
     }
@@ -80,6 +88,54 @@ impl Message<'_> {
     pub fn bytes(&self) -> &[u8] {
         &self.payload
     }
+}
+
+/// A whole message, unmasked, in the form in which it was sent (RFC 7692 section 7.2.2).
+#[derive(Debug)]
+pub struct Compressed<'b> {
+    /// Text or binary. Text is not validated yet.
+    pub kind: MessageKind,
+    /// What stands in the frames.
+    pub payload: Payload<'b>,
+}
+
+impl Compressed<'_> {
+    /// Inflates it to a message of at most `len_max` bytes, in a block of `pool`, and validates text.
+    /// `context` is that of the peer's messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::InvalidDeflate`], [`ProtocolError::MessageTooBig`] or
+    /// [`ProtocolError::InvalidUtf8`]. The session has to be ended then.
+    pub fn inflate(
+        self,
+        inflater: &mut Inflater,
+        context: &mut Context,
+        len_max: usize,
+        pool: &mut Pool,
+    ) -> Result<Message<'static>, ProtocolError> {
+        // Room for the header of the frame in which the message may be sent on.
+        let start = HEADER_LEN_MAX;
+        let mut block = pool.take(start + self.payload.len().saturating_mul(USUAL_RATIO).min(len_max));
+        block.resize(start, 0);
+        let inflated = inflater.inflate(&self.payload, context, len_max, &mut block);
+        self.payload.give_back(pool);
+        let error = match inflated {
+            Ok(()) if self.kind == MessageKind::Binary || utf8::is_valid(&block[start..]) => {
+                return Ok(Message { kind: self.kind, payload: Payload::Block { block, start } });
+            }
+            Ok(()) => ProtocolError::InvalidUtf8,
+            Err(InflateError::Corrupt) => ProtocolError::InvalidDeflate,
+            Err(InflateError::TooBig) => ProtocolError::MessageTooBig,
+        };
+        pool.give(block);
+        Err(error)
+    }
+}
+
+/// The event that a whole message is.
+pub(super) fn event_of<'b>(kind: MessageKind, compressed: bool, payload: Payload<'b>) -> Event<'b> {
+    if compressed { Event::Compressed(Compressed { kind, payload }) } else { Event::Message(Message { kind, payload }) }
 }
 
 /// The bytes of a message or control frame: where they arrived, or a block if they came in pieces.

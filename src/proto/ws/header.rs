@@ -8,6 +8,8 @@ use crate::simd::mask::Key;
 pub const HEADER_LEN_MAX: usize = 14;
 
 const FIN: u8 = 0x80;
+/// RSV1: the message is compressed, if that was agreed (RFC 7692 section 6).
+pub(super) const COMPRESSED: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
 const MASK: u8 = 0x80;
@@ -52,11 +54,23 @@ impl Opcode {
     }
 }
 
+/// What the reserved bits of a frame mean, as the handshake left it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ReservedBits {
+    /// Nothing: none may be set.
+    #[default]
+    Unused,
+    /// RSV1 marks the first frame of a compressed message (RFC 7692 section 6).
+    Deflate,
+}
+
 /// A frame header that is right by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FrameHeader {
     /// Whether this frame ends its message.
     pub fin: bool,
+    /// Whether the message that begins with this frame is compressed.
+    pub compressed: bool,
     /// What the frame carries.
     pub opcode: Opcode,
     /// The length of the payload in bytes.
@@ -69,27 +83,29 @@ pub struct FrameHeader {
 
 impl FrameHeader {
     /// Reads the frame header at the front of `input`, as a peer of a `role` reads it, or `None`
-    /// until all of it has arrived.
+    /// until all of it has arrived. `reserved` says what was agreed on.
     ///
     /// Nothing is consumed, so the call may be repeated when more bytes come. The bytes are judged
     /// in their order: a header that is cut anywhere breaks the same rule as a whole one.
     ///
     /// ```
-    /// use ringsock::proto::ws::{FrameHeader, Opcode, Role};
+    /// use ringsock::proto::ws::{FrameHeader, Opcode, ReservedBits, Role};
     ///
-    /// let header = FrameHeader::parse(&[0x81, 0x85, 1, 2, 3, 4], Role::Server)?.expect("it is whole");
+    /// let parse = |bytes| FrameHeader::parse(bytes, Role::Server, ReservedBits::Unused);
+    /// let header = parse(&[0x81, 0x85, 1, 2, 3, 4])?.expect("it is whole");
     /// assert_eq!((header.opcode, header.payload_len, header.key), (Opcode::Text, 5, Some([1, 2, 3, 4])));
-    /// assert_eq!(FrameHeader::parse(&[0x81], Role::Server)?, None);
+    /// assert_eq!(parse(&[0x81])?, None);
     /// # Ok::<(), ringsock::proto::ws::ProtocolError>(())
     /// ```
     ///
     /// # Errors
     ///
     /// The first rule of section 5.2 or 5.5 that the header breaks.
-    pub fn parse(input: &[u8], role: Role) -> Result<Option<Self>, ProtocolError> {
+    pub fn parse(input: &[u8], role: Role, reserved: ReservedBits) -> Result<Option<Self>, ProtocolError> {
         let [first, rest @ ..] = input else { return Ok(None) };
         let fin = first & FIN != 0;
-        let opcode = first_byte(*first, fin)?;
+        let compressed = first & COMPRESSED != 0;
+        let opcode = first_byte(*first, fin, reserved)?;
         let [second, rest @ ..] = rest else { return Ok(None) };
         let short_len = second_byte(*second, opcode, role)?;
         let (payload_len, rest) = match (short_len, rest) {
@@ -106,12 +122,15 @@ impl FrameHeader {
             (true, _) => return Ok(None),
             (false, rest) => (None, rest),
         };
-        Ok(Some(Self { fin, opcode, payload_len, key, len: input.len() - rest.len() }))
+        Ok(Some(Self { fin, compressed, opcode, payload_len, key, len: input.len() - rest.len() }))
     }
 }
 
-fn first_byte(byte: u8, fin: bool) -> Result<Opcode, ProtocolError> {
-    if byte & RESERVED != 0 {
+fn first_byte(byte: u8, fin: bool, reserved: ReservedBits) -> Result<Opcode, ProtocolError> {
+    // Only the frame that begins a message says whether it is compressed.
+    let begins = matches!(byte & OPCODE, 0x1 | 0x2);
+    let allowed = if reserved == ReservedBits::Deflate && begins { COMPRESSED } else { 0 };
+    if byte & RESERVED & !allowed != 0 {
         return Err(ProtocolError::ReservedBit);
     }
     let opcode = Opcode::new(byte & OPCODE).ok_or(ProtocolError::UnknownOpcode)?;
@@ -151,10 +170,10 @@ mod tests {
 
     #[track_caller]
     fn check(input: &[u8], role: Role, expect: Result<(u64, usize), ProtocolError>) {
-        let whole = FrameHeader::parse(input, role);
+        let whole = FrameHeader::parse(input, role, ReservedBits::Unused);
         assert_eq!(whole.map(|header| header.map(|header| (header.payload_len, header.len))), expect.map(Some));
         for cut in 0..input.len() {
-            match (FrameHeader::parse(&input[..cut], role), expect) {
+            match (FrameHeader::parse(&input[..cut], role, ReservedBits::Unused), expect) {
                 (Ok(None), _) => {}
                 (cut_result, expect) => assert_eq!(cut_result.err(), expect.err(), "cut at {cut}"),
             }
@@ -193,6 +212,18 @@ mod tests {
         check(&[0x09, 0x80, 1, 2, 3, 4], Role::Server, Err(ProtocolError::FragmentedControl));
         check(&[0x88, 126, 0, 126], Role::Client, Err(ProtocolError::OversizedControl));
         check(&[0x8a, 127, 0, 0, 0, 0, 0, 1, 0, 0], Role::Client, Err(ProtocolError::OversizedControl));
+    }
+
+    #[test]
+    fn one_reserved_bit_marks_a_compressed_message_where_that_was_agreed() {
+        let parse = |first: u8| FrameHeader::parse(&[first, 0], Role::Client, ReservedBits::Deflate);
+        for first in [0xc1, 0x41, 0xc2, 0x42] {
+            assert!(parse(first).expect("agreed").expect("whole").compressed);
+        }
+        assert!(!parse(0x81).expect("it may be left as it is").expect("whole").compressed);
+        for first in [0xc0, 0x40, 0xc8, 0xc9, 0xca, 0xa1, 0x91, 0xe1, 0xd1, 0xf1] {
+            assert_eq!(parse(first), Err(ProtocolError::ReservedBit), "{first:#x}");
+        }
     }
 
     #[test]

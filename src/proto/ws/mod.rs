@@ -22,8 +22,8 @@ mod session;
 
 pub use close::CloseCode;
 pub use error::ProtocolError;
-pub use event::{Event, Message, MessageKind, Payload};
-pub use header::{FrameHeader, HEADER_LEN_MAX, Opcode};
+pub use event::{Compressed, Event, Message, MessageKind, Payload};
+pub use header::{FrameHeader, HEADER_LEN_MAX, Opcode, ReservedBits};
 pub use session::{Adoption, Limits, Role, Session};
 
 /// The longest payload of a control frame (RFC 6455 section 5.5).

@@ -5,7 +5,8 @@ use std::mem;
 use crate::buf::{Block, Pool};
 use crate::proto::ws::assembly::Assembly;
 use crate::proto::ws::close;
-use crate::proto::ws::{Event, FrameHeader, HEADER_LEN_MAX, Message, MessageKind, Opcode, Payload, ProtocolError};
+use crate::proto::ws::event::event_of;
+use crate::proto::ws::{Event, FrameHeader, HEADER_LEN_MAX, MessageKind, Opcode, Payload, ProtocolError, ReservedBits};
 use crate::simd::mask;
 use crate::simd::mask::Key;
 use crate::simd::utf8;
@@ -22,7 +23,7 @@ pub enum Role {
 /// What a peer may make us hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// The longest message in bytes, over all its fragments.
+    /// The longest message in bytes, over all its fragments, inflated.
     pub message_bytes_max: usize,
     /// The most fragments of a message.
     pub fragments_max: u32,
@@ -59,6 +60,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Session {
     role: Role,
+    reserved: ReservedBits,
     /// Set by the peer's Close or an error: what comes after it is discarded (section 1.4).
     ended: bool,
     limits: Limits,
@@ -86,6 +88,7 @@ pub enum Adoption {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     fin: bool,
+    compressed: bool,
     opcode: Opcode,
     /// Rotated to the next byte of the payload.
     key: Option<Key>,
@@ -98,6 +101,7 @@ impl Session {
     pub fn new(role: Role, limits: Limits) -> Self {
         Self {
             role,
+            reserved: ReservedBits::Unused,
             ended: false,
             limits,
             frame: None,
@@ -106,6 +110,11 @@ impl Session {
             header: [0; HEADER_LEN_MAX],
             header_len: 0,
         }
+    }
+
+    /// Says what was agreed on in the handshake. Between messages only.
+    pub fn set_reserved_bits(&mut self, reserved: ReservedBits) {
+        self.reserved = reserved;
     }
 
     /// Consumes `input` up to the end of the next event and unmasks it in place; `None` when all
@@ -152,13 +161,13 @@ impl Session {
         self.frame.filter(|frame| !frame.opcode.is_control()).map_or(0, |frame| frame.remaining)
     }
 
-    /// How many more bytes of a data frame have to arrive before something can be said of them: all of a
-    /// binary one, any of a text, which may be wrong. Zero between frames.
+    /// How many more bytes of a data frame have to arrive before something can be said of them: any of a
+    /// text, which may be wrong, all of others. Zero between frames.
     #[must_use]
     pub fn bytes_to_await(&self) -> usize {
         let is_text = |frame: &Frame| match &self.message {
-            Some(message) => message.kind() == MessageKind::Text,
-            None => frame.opcode == Opcode::Text,
+            Some(message) => message.is_plain_text(),
+            None => frame.opcode == Opcode::Text && !frame.compressed,
         };
         let to_come = self.payload_to_come();
         if self.frame.as_ref().is_some_and(is_text) { to_come.min(1) } else { to_come }
@@ -244,7 +253,7 @@ impl Session {
             }
         };
         frame.remaining -= arrived;
-        let message = self.message.get_or_insert_with(|| Assembly::new(kind, pool));
+        let message = self.message.get_or_insert_with(|| Assembly::new(kind, frame.compressed, pool));
         match message.adopt(block, start, frame.key, pool) {
             Ok(key) => frame.key = key,
             Err(error) => return Err(self.fail(error, pool)),
@@ -259,7 +268,7 @@ impl Session {
             return None;
         }
         // What is wrong with it is for the ordinary way to tell.
-        let header = FrameHeader::parse(bytes, self.role).ok()??;
+        let header = FrameHeader::parse(bytes, self.role, self.reserved).ok()??;
         let kind = kind_of(header.opcode)?;
         ((bytes.len() - header.len) as u64 <= header.payload_len).then_some((header, kind))
     }
@@ -302,7 +311,7 @@ impl Session {
 
     fn receive_header(&mut self, input: &mut &mut [u8], pool: &mut Pool) -> Result<Option<Frame>, ProtocolError> {
         if self.header_len == 0 {
-            if let Some(header) = FrameHeader::parse(input, self.role)? {
+            if let Some(header) = FrameHeader::parse(input, self.role, self.reserved)? {
                 take(input, header.len);
                 return self.begin_frame(header, pool).map(Some);
             }
@@ -311,7 +320,7 @@ impl Session {
                 take(input, 1);
                 self.header[self.header_len] = byte;
                 self.header_len += 1;
-                if let Some(header) = FrameHeader::parse(&self.header[..self.header_len], self.role)? {
+                if let Some(header) = FrameHeader::parse(&self.header[..self.header_len], self.role, self.reserved)? {
                     self.header_len = 0;
                     return self.begin_frame(header, pool).map(Some);
                 }
@@ -326,7 +335,7 @@ impl Session {
 
     /// Checks a header against what came before it, so that no payload of a wrong frame is held.
     fn begin_frame(&mut self, header: FrameHeader, pool: &mut Pool) -> Result<Frame, ProtocolError> {
-        let FrameHeader { fin, opcode, payload_len, key, .. } = header;
+        let FrameHeader { fin, compressed, opcode, payload_len, key, .. } = header;
         match (opcode, &self.message) {
             (Opcode::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(ProtocolError::InterleavedMessage),
@@ -334,12 +343,15 @@ impl Session {
         }
         if !opcode.is_control() {
             let before = self.message.as_ref().map_or(0, Assembly::len);
-            let room = self.limits.message_bytes_max.saturating_sub(before);
+            let compressed = self.message.as_ref().map_or(compressed, Assembly::compressed);
+            let len_max = self.limits.message_bytes_max;
+            let len_max = if compressed { compressed_len_max(len_max) } else { len_max };
+            let room = len_max.saturating_sub(before);
             if payload_len > room as u64 {
                 return Err(ProtocolError::MessageTooBig);
             }
             if let (Some(kind), false) = (kind_of(opcode), fin) {
-                self.message = Some(Assembly::new(kind, pool));
+                self.message = Some(Assembly::new(kind, compressed, pool));
             }
             if let Some(message) = &mut self.message {
                 message.begin_fragment(payload_len, &self.limits)?;
@@ -347,7 +359,7 @@ impl Session {
         }
         // Control frames are at most 125 bytes long, others were just compared with a `usize`.
         let remaining = usize::try_from(payload_len).map_err(|_| ProtocolError::MessageTooBig)?;
-        Ok(Frame { fin, opcode, key, remaining })
+        Ok(Frame { fin, compressed, opcode, key, remaining })
     }
 
     fn receive_data<'b>(
@@ -360,7 +372,7 @@ impl Session {
             if input.len() >= frame.remaining {
                 return whole_message(kind, frame, input).map(Some);
             }
-            self.message = Some(Assembly::new(kind, pool));
+            self.message = Some(Assembly::new(kind, frame.compressed, pool));
         }
         let piece = take(input, frame.remaining.min(input.len()));
         frame.remaining -= piece.len();
@@ -377,7 +389,7 @@ impl Session {
             return Ok(None);
         }
         match self.message.take_if(|_| frame.fin) {
-            Some(message) => Ok(Some(Event::Message(message.finish(pool)?))),
+            Some(message) => Ok(Some(message.finish(pool)?)),
             None => Ok(None),
         }
     }
@@ -433,19 +445,25 @@ impl Session {
 /// The message that lies whole at the front of `input`.
 fn whole_message<'b>(kind: MessageKind, frame: Frame, input: &mut &'b mut [u8]) -> Result<Event<'b>, ProtocolError> {
     let payload = take(input, frame.remaining);
-    let is_valid = match (frame.key, kind) {
-        (Some(key), MessageKind::Text) => utf8::apply(payload, key),
-        (None, MessageKind::Text) => utf8::is_valid(payload),
-        (Some(key), MessageKind::Binary) => {
+    let is_text = kind == MessageKind::Text && !frame.compressed;
+    let is_valid = match frame.key {
+        Some(key) if is_text => utf8::apply(payload, key),
+        Some(key) => {
             mask::apply(payload, key);
             true
         }
-        (None, MessageKind::Binary) => true,
+        None => !is_text || utf8::is_valid(payload),
     };
     if !is_valid {
         return Err(ProtocolError::InvalidUtf8);
     }
-    Ok(Event::Message(Message { kind, payload: Payload::View(payload) }))
+    Ok(event_of(kind, frame.compressed, Payload::View(payload)))
+}
+
+/// How long the compressed form of a message of `len_max` bytes may be: one that does not become shorter
+/// is stored in blocks, each with a head.
+const fn compressed_len_max(len_max: usize) -> usize {
+    len_max.saturating_add(len_max / 64).saturating_add(64)
 }
 
 /// The kind of message that a frame begins.

@@ -1,15 +1,22 @@
 //! What a simulated peer says, and what a plain reference says it must be answered.
 
+use crate::proto::ws::deflate::{Context, Deflater, Outcome, Takeover, WindowBits};
 use crate::ring::sim::{Ending, Peer, Random};
+use crate::worker::CompressionOptions;
 use crate::worker::simulation::is_rude;
 
 /// The limit of the simulated servers, so that some scripts can break it.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+/// What some offer, and with which the server agrees word for word.
+const OFFERS: [(&str, Takeover); 2] = [
+    ("permessage-deflate", Takeover::Yes),
+    ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", Takeover::No),
+];
 const GOING_AWAY: &[u8] = b"\x88\x0e\x03\xe9server stops";
 const TOO_LATE: &[u8] = b"\x88\x19\x03\xf0fragments took too long";
 
@@ -35,6 +42,27 @@ pub(super) struct Script {
     complete: bool,
     /// Only the first line of the answer is known.
     status_only: bool,
+    compression: Option<Compression>,
+}
+
+/// What a peer that compresses knows of either side.
+struct Compression {
+    peer: (Deflater, Context),
+    server: (Deflater, Context),
+}
+
+impl Compression {
+    fn new(takeover: Takeover) -> Self {
+        let context = || Context::new(WindowBits::MAX, takeover);
+        let level = CompressionOptions::default().level;
+        Self { peer: (Deflater::new(6), context()), server: (Deflater::new(level), context()) }
+    }
+}
+
+/// The compressed form of a message, if it is shorter.
+fn compress((deflater, context): &mut (Deflater, Context), message: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    (deflater.deflate(message, context, &mut out) == Outcome::Compressed).then_some(out)
 }
 
 impl Script {
@@ -48,12 +76,18 @@ impl Script {
             frame_ends: Vec::new(),
             complete: true,
             status_only: false,
+            compression: None,
         };
         if random.one_in(8) {
             script.say_bad_request(random);
         } else {
-            script.outbox.extend(REQUEST.bytes());
-            script.expect_bytes(SWITCHING.as_bytes());
+            let (mut extensions, offer) = (String::new(), random.below(2 * OFFERS.len()));
+            if let Some((words, takeover)) = OFFERS.get(offer) {
+                extensions = format!("Sec-WebSocket-Extensions: {words}\r\n");
+                script.compression = Some(Compression::new(*takeover));
+            }
+            script.outbox.extend(format!("{REQUEST}{extensions}\r\n").bytes());
+            script.expect_bytes(format!("{SWITCHING}{extensions}\r\n").as_bytes());
             for _ in 0..random.below(12) {
                 script.say_message(number, random);
             }
@@ -120,19 +154,34 @@ impl Script {
         let text = random.one_in(2);
         let payload = if text { text_of(number, len, random) } else { binary_of(number, len, random) };
         let pieces = if random.one_in(3) { 1 + random.below(5) } else { 1 };
-        let mut rest = &payload[..];
+        let compressed = match &mut self.compression {
+            Some(Compression { peer, .. }) if random.one_in(2) => compress(peer, &payload),
+            _ => None,
+        };
+        let mark = if compressed.is_some() { 0x40 } else { 0 };
+        let mut rest = compressed.as_deref().unwrap_or(&payload);
         for piece in 0..pieces {
             let last = piece + 1 == pieces;
             let cut = if last { rest.len() } else { random.below(rest.len() + 1) };
             let (front, back) = rest.split_at(cut);
-            let opcode = if piece > 0 { 0 } else { 2 - u8::from(text) };
+            let opcode = if piece > 0 { 0 } else { mark | 2 - u8::from(text) };
             self.say_frame(u8::from(last) << 7 | opcode, front, random);
             rest = back;
             if !last && random.one_in(3) {
                 self.say_ping(number, random);
             }
         }
-        self.expect_frame(0x82 - u8::from(text), &payload);
+        let first = 0x82 - u8::from(text);
+        let answer = match &mut self.compression {
+            Some(Compression { server, .. }) if payload.len() >= CompressionOptions::default().bytes_min => {
+                compress(server, &payload)
+            }
+            _ => None,
+        };
+        match answer {
+            Some(answer) => self.expect_frame(first | 0x40, &answer),
+            None => self.expect_frame(first, &payload),
+        }
     }
 
     fn say_ping(&mut self, number: usize, random: &mut Random) {
@@ -151,7 +200,7 @@ impl Script {
     fn break_a_rule(&mut self, random: &mut Random) {
         let (frame, code, reason): (&[u8], u16, &str) = [
             (&b"\x81\x05Hello"[..], 1002, "client frame without mask"),
-            (b"\xc1\x80\0\0\0\0", 1002, "reserved bit set without an extension"),
+            (b"\xa1\x80\0\0\0\0", 1002, "reserved bit set without an extension"),
             (b"\x83\x80\0\0\0\0", 1002, "unknown opcode"),
             (b"\x80\x80\0\0\0\0", 1002, "continuation without a message"),
             (b"\x81\x83\0\0\0\0a\xffb", 1007, "text is not UTF-8"),

@@ -36,8 +36,8 @@ impl Context {
         self.window = Vec::new();
     }
 
-    /// Takes the text of a further message.
-    pub(super) fn push(&mut self, message: &[u8]) {
+    /// Takes the text of a further message, which was compressed by itself: the next one may refer to it.
+    pub fn push(&mut self, message: &[u8]) {
         if self.takeover == Takeover::No {
             return;
         }

@@ -66,6 +66,11 @@ impl Deflater {
         let engine = self.engine(bits);
         engine.reset();
         if !window.is_empty() {
+            // The engine hashes the end of a window together with a byte behind it, where there still stands
+            // what another connection has said; and by the hashes the length of the result may differ. So
+            // that place is overwritten first.
+            engine.set_dictionary(&ZEROS[..window.len() + SCRUBBED_LEN]).expect("a raw stream may begin with any");
+            engine.reset();
             engine.set_dictionary(window).expect("a raw stream may begin with any window");
         }
         // With room for not more, a result that fits is shorter than the message.
@@ -136,6 +141,10 @@ const fn engine_bits(window_bits: WindowBits) -> u8 {
     let bits = window_bits.get();
     if bits < ENGINE_BITS_MIN { ENGINE_BITS_MIN } else { bits }
 }
+
+/// How far behind a window the engine may look.
+const SCRUBBED_LEN: usize = 8;
+static ZEROS: [u8; WindowBits::MAX.window_len() + SCRUBBED_LEN] = [0; WindowBits::MAX.window_len() + SCRUBBED_LEN];
 
 /// With less space, the engine could end each call with another empty block, for ever.
 const SPACE_LEN_MIN: usize = 64;

@@ -25,6 +25,7 @@ mod deflater;
 mod inflater;
 mod negotiation;
 mod offer;
+mod outgoing;
 mod parameters;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use deflater::{Deflater, Outcome};
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};
 pub use offer::{AnswerError, Offer};
+pub use outgoing::Outgoing;
 pub use parameters::{HEADER_VALUE_LEN_MAX, HeaderValue, Parameters, WindowBits};
 
 /// The name of the extension in a handshake.

@@ -6,6 +6,7 @@ mod feeding;
 mod memory;
 
 use super::*;
+use crate::proto::ws::Message;
 
 use feeding::*;
 

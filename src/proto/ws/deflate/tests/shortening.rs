@@ -4,7 +4,7 @@ use crate::proto::ws::deflate::tests::context;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{Context, Deflater, Outcome, Takeover};
+use crate::proto::ws::deflate::{Context, Deflater, Outcome, Takeover, WindowBits};
 
 fn deflate(deflater: &mut Deflater, message: &[u8], context: &mut Context) -> Option<Vec<u8>> {
     // What was there before is no business of the deflater's, even if it looks like a tail.
@@ -102,4 +102,35 @@ fn to_a_peer_with_256_bytes_each_message_up_to_that_stands_alone() {
 #[should_panic(expected = "the levels of zlib are 1 to 9")]
 fn a_level_that_does_not_exist_is_a_bug_of_the_caller() {
     let _ = Deflater::new(10);
+}
+
+#[test]
+fn what_a_deflater_did_before_does_not_show() {
+    let text = |seed: usize, len: usize| -> Vec<u8> {
+        let mut state = seed as u64 * 7919 + 1;
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                b'a' + u8::try_from((state >> 33) % 6).unwrap()
+            })
+            .collect()
+    };
+    for takeover in [Takeover::No, Takeover::Yes] {
+        let mut used = Deflater::new(1);
+        let mut other = Context::new(WindowBits::MAX, Takeover::Yes);
+        for round in 0..300 {
+            let mut noise = Vec::new();
+            let _ = used.deflate(&text(round + 5_000, round * 97 % 9_000), &mut other, &mut noise);
+            let (mut fresh, mut outs) = (Deflater::new(1), [Vec::new(), Vec::new()]);
+            let mut contexts = [0, 1].map(|_| Context::new(WindowBits::MAX, takeover));
+            for message in [text(round, 300), text(round + 1, round * 31 % 5_000), text(round, 900)] {
+                for (deflater, (context, out)) in
+                    [&mut used, &mut fresh].into_iter().zip(contexts.iter_mut().zip(&mut outs))
+                {
+                    let _ = deflater.deflate(&message, context, out);
+                }
+                assert_eq!(outs[0], outs[1], "round {round}, {takeover:?}, {} bytes", message.len());
+            }
+        }
+    }
 }

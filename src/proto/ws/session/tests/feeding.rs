@@ -171,6 +171,7 @@ pub(super) fn owned(event: &Event<'_>) -> Expect {
             Some(text) => Expect::Text(text.to_owned()),
             None => Expect::Binary(message.bytes().to_vec()),
         },
+        Event::Compressed(_) => panic!("nothing was agreed on compression"),
         Event::Ping(payload) => Expect::Ping(payload.to_vec()),
         Event::Pong(payload) => Expect::Pong(payload.to_vec()),
         Event::Close { code, reason } => {

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::feeding::{Expect, Feed, announced, feed, feed_straight, frame, held_bytes, limits};
+use crate::proto::ws::Message;
 
 #[test]
 fn a_message_in_pieces_owns_a_block_until_it_is_given_back() {
