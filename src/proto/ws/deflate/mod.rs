@@ -8,13 +8,16 @@
 //! ```
 //!
 //! **Who owns what.** A compressor of zlib's kind needs hundreds of kilobytes to work, a
-//! decompressor forty. Between two messages nearly all of it is worthless: a message ends at the
-//! border of a block, and all that the next one can refer to is the text of the last 512 bytes to
-//! 32 KiB, the sliding window. So a worker has one [`Inflater`] and one [`Deflater`], and a
+//! decompressor nearly fifty. Between two messages nearly all of it is worthless: a message ends at
+//! the border of a block, and all that the next one can refer to is the text of the last 512 bytes
+//! to 32 KiB, the sliding window. So a worker has one [`Inflater`] and one [`Deflater`], and a
 //! connection has a [`Context`] for each direction, which holds that text and not more than has
 //! been sent. Without context takeover it holds nothing. The price is that every message is begun
 //! with a copy of the window, and for the compressor with hashing it: `cargo bench --bench deflate`
 //! says what that costs.
+//!
+//! A message whose frames come with others' between them needs an [`Inflater`] until it is whole, or
+//! its payload is gathered first.
 //!
 //! **Secrets.** Who can mix text of his own with a secret in one window can guess the secret from
 //! the length of what is sent (section 8 of the RFC, CRIME and BREACH). Therefore compression is
