@@ -164,7 +164,7 @@ impl Script {
             let last = piece + 1 == pieces;
             let cut = if last { rest.len() } else { random.below(rest.len() + 1) };
             let (front, back) = rest.split_at(cut);
-            let opcode = if piece > 0 { 0 } else { mark | 2 - u8::from(text) };
+            let opcode = if piece > 0 { 0 } else { mark | (2 - u8::from(text)) };
             self.say_frame(u8::from(last) << 7 | opcode, front, random);
             rest = back;
             if !last && random.one_in(3) {
