@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
-use std::{hint, io, mem, ptr};
+use std::{hint, io, mem};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue};
 
-use crate::buf::{Block, Payload, SEGMENTS_PER_SEND_MAX};
+use crate::buf::{Block, Payload};
 use crate::ring::buffer_ring::{BufferRing, GROUP};
+use crate::ring::low_water::LowWater;
+use crate::ring::message::Message;
 use crate::ring::operation::Operation;
 use crate::ring::token::{Kind, Token};
 use crate::ring::{BufferMode, Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
@@ -39,13 +41,6 @@ const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
 /// What one operation sends or receives at most (`MAX_RW_COUNT`). The kernel cuts longer ones and calls
 /// that success.
 const TRANSFER_LEN_MAX: u32 = 0x7fff_f000;
-/// Low-water marks, in steps of a page: in static memory, since the kernel reads them by address. The
-/// first one is the default, with which a single byte ends a wait.
-static LOW_WATER_MARKS: [libc::c_int; 1 + LOW_WATER_PAGES_MAX] = low_water_marks();
-/// How much a poll waits for at the most: 1 MiB. The kernel lets a socket hold twice as much, within the
-/// bounds of `tcp_rmem`.
-const LOW_WATER_PAGES_MAX: usize = 256;
-const LOW_WATER_PAGE: u16 = 4096;
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
 
@@ -56,7 +51,7 @@ pub struct RingDriver {
     buffers: BufferRing,
     listener: Option<OwnedFd>,
     series_bytes_max: u32,
-    low_water: bool,
+    low_water: LowWater,
     spin: Duration,
     /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
     /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
@@ -69,8 +64,6 @@ pub struct RingDriver {
     sends_waiting: HashMap<Key, InFlight>,
     /// Blocks that the kernel is receiving into.
     fills: HashMap<Key, Block>,
-    /// Connections whose low-water mark was raised.
-    raised: HashSet<Key>,
     /// Connections with a poll under way.
     polls: HashSet<Key>,
     /// Shutdowns under way, and what follows each of them.
@@ -105,12 +98,6 @@ struct InFlight {
     result: Option<i32>,
 }
 
-/// A `msghdr` and what it points to. Boxed, since the kernel reads it by address.
-struct Message {
-    header: libc::msghdr,
-    pieces: [libc::iovec; SEGMENTS_PER_SEND_MAX],
-}
-
 /// A completion queue entry, copied out of the queue.
 #[derive(Clone, Copy)]
 struct Reaped {
@@ -143,14 +130,13 @@ impl RingDriver {
             ring,
             listener,
             series_bytes_max: options.series_bytes_max,
-            low_water: options.low_water,
+            low_water: LowWater::new(options.low_water),
             spin: Duration::from_micros(options.spin_us.into()),
             free_slots: options.connections_max.into(),
             backlog: options.backlog.into(),
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
             fills: HashMap::new(),
-            raised: HashSet::new(),
             polls: HashSet::new(),
             shutdowns: HashMap::new(),
             spare_messages: Vec::new(),
@@ -416,12 +402,9 @@ impl RingDriver {
         completions.push(Completion::Filled { key, block, result });
     }
 
-    /// Has a connection count as readable with `bytes` bytes, as far as there is a mark for it.
     fn set_low_water(&mut self, key: Key, bytes: usize) {
-        let pages = if self.low_water { (bytes / usize::from(LOW_WATER_PAGE)).min(LOW_WATER_PAGES_MAX) } else { 0 };
-        let was_raised = if pages > 0 { !self.raised.insert(key) } else { self.raised.remove(&key) };
-        if pages > 0 || was_raised {
-            self.push(Operation::SetLowWater { key, mark: &LOW_WATER_MARKS[pages] });
+        if let Some(mark) = self.low_water.set(key, bytes) {
+            self.push(Operation::SetLowWater { key, mark });
         }
     }
 
@@ -549,7 +532,7 @@ impl Driver for RingDriver {
     }
 
     fn close(&mut self, key: Key) {
-        self.raised.remove(&key);
+        self.low_water.forget(key);
         match self.shutdowns.get_mut(&key) {
             Some(then) => *then = Then::Close,
             None => self.push(Operation::Close { key }),
@@ -594,26 +577,6 @@ impl Drop for RingDriver {
         // Handles keep the kernel's side of the ring alive: it must forget the buffers before they go.
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
     }
-}
-
-impl Message {
-    fn new() -> Box<Self> {
-        // SAFETY: `msghdr` is integers and pointers, for which all zeros is a value.
-        let header = unsafe { mem::zeroed() };
-        let empty = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-        Box::new(Self { header, pieces: [empty; SEGMENTS_PER_SEND_MAX] })
-    }
-}
-
-const fn low_water_marks() -> [libc::c_int; 1 + LOW_WATER_PAGES_MAX] {
-    let mut marks = [1; 1 + LOW_WATER_PAGES_MAX];
-    let (mut pages, mut mark) = (1, 0);
-    while pages < marks.len() {
-        mark += LOW_WATER_PAGE as libc::c_int;
-        marks[pages] = mark;
-        pages += 1;
-    }
-    marks
 }
 
 /// Splits a kernel's result into a count and an error number.

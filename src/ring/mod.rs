@@ -18,7 +18,9 @@ mod completion;
 mod doorbell;
 mod driver;
 mod error;
+mod low_water;
 mod mapping;
+mod message;
 mod operation;
 mod probe;
 #[cfg(test)]
