@@ -11,7 +11,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use miniz_oxide::deflate::core::{CompressorOxide, TDEFLFlush, create_comp_flags_from_zip_params};
 use miniz_oxide::inflate::core::{DecompressorOxide, inflate_flags};
-use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Outcome, Takeover, WindowBits};
+use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Level, Outcome, Takeover, WindowBits};
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 
 use groups::{Group, group, measure, run};
@@ -49,7 +49,7 @@ fn deflate(criterion: &mut Criterion, name: &str, message: fn(&mut Random, usize
 }
 
 fn ringsock(level: u8, mut context: Context) -> impl FnMut(&[u8], &mut Vec<u8>) {
-    let mut deflater = Deflater::new(level);
+    let mut deflater = Deflater::new(Level::new(level).expect("a level"));
     move |message, out| {
         let outcome = deflater.deflate(message, &mut context, out);
         if outcome == Outcome::NotShorter {

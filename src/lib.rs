@@ -84,7 +84,7 @@ pub use config::Options;
 pub use control::{Signals, Stopper};
 pub use handler::{Accept, CloseCause, ConnectionId, Effects, Handler, Page};
 pub use proto::http::{Refusal, Request, Upgrade};
-pub use proto::ws::deflate::{Policy, WindowBits};
+pub use proto::ws::deflate::{Level, Policy, WindowBits};
 pub use proto::ws::{CloseCode, Message, MessageKind, encoder};
 pub use server::{Error, Server};
 pub use worker::{Handle, PostError};

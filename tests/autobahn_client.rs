@@ -18,7 +18,7 @@ use ringsock::{
 use host::Host;
 use ringsock::buf::Pool;
 use ringsock::proto::http::{Accepted, ClientRequest, HeadLimits, HeadScanner, write_upgrade_request};
-use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Offer, Outcome, Parameters};
+use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Level, Offer, Outcome, Parameters};
 use ringsock::proto::ws::{Event, Limits, MessageKind, Opcode, ReservedBits, Role, Session, encoder};
 
 const AGENT: &str = "ringsock-client";
@@ -55,7 +55,7 @@ impl Deflate {
     fn new(parameters: &Parameters) -> Self {
         Self {
             inflater: Inflater::new(),
-            deflater: Deflater::new(6),
+            deflater: Deflater::new(Level::SHORTEST),
             theirs: parameters.server_context(),
             ours: parameters.client_context(),
             scratch: Vec::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringsock::buf::Pool;
 use ringsock::handler::Echo;
 use ringsock::proto::http::{Accepted, ClientRequest, HeadLimits, HeadScanner, write_upgrade_request};
-use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Outcome, Takeover};
+use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Level, Outcome, Takeover};
 use ringsock::proto::ws::{CloseCode, Event, Limits, MessageKind, Opcode, ReservedBits, Role, Session, encoder};
 use ringsock::{ConnectionId, Effects, Handler, Message, Policy, WindowBits};
 
@@ -88,7 +88,7 @@ impl Peer {
             session,
             pool: Pool::default(),
             inflater: Inflater::new(),
-            deflater: Deflater::new(6),
+            deflater: Deflater::new(Level::SHORTEST),
             theirs: Context::new(WindowBits::MAX, takeover("server_no_context_takeover")),
             ours: Context::new(WindowBits::MAX, takeover("client_no_context_takeover")),
             agreed,
@@ -281,7 +281,7 @@ fn check_closed(host: &Host, payload: &[u8], code: u16) {
 fn d1_d4_d5_d10_hostile_data_end_their_own_connection_and_no_other() {
     for policy in [Policy::Shared, DEDICATED] {
         let host = start(policy);
-        let mut deflater = Deflater::new(9);
+        let mut deflater = Deflater::new(Level::SHORTEST);
         let mut compressed = |message: &[u8]| {
             let (mut out, mut alone) = (Vec::new(), Context::new(WindowBits::MAX, Takeover::No));
             assert_eq!(deflater.deflate(message, &mut alone, &mut out), Outcome::Compressed);

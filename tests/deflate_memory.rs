@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Outcome, Takeover, WindowBits};
+use ringsock::proto::ws::deflate::{Context, Deflater, Inflater, Level, Outcome, Takeover, WindowBits};
 
 struct Counting;
 
@@ -47,7 +47,7 @@ fn compression_allocates_what_it_says_and_nothing_for_a_message() {
         let bits = WindowBits::new(bits).unwrap();
         let mut sender = Context::new(bits, Takeover::Yes);
         let mut receiver = Context::new(bits, Takeover::Yes);
-        let mut deflater = Deflater::new(6);
+        let mut deflater = Deflater::new(Level::SHORTEST);
         let (mut payload, mut message) = (Vec::with_capacity(64 << 10), Vec::with_capacity(64 << 10));
         let mut exchange = || {
             payload.clear();

@@ -2,7 +2,7 @@
 
 use crate::buf::Pool;
 use crate::proto::http::Extension;
-use crate::proto::ws::deflate::{AnswerError, Context, Deflater, Inflater, Offer, Outcome, WindowBits};
+use crate::proto::ws::deflate::{AnswerError, Context, Deflater, Inflater, Level, Offer, Outcome, WindowBits};
 use crate::proto::ws::{Compressed, Message, ProtocolError};
 
 /// What a load offers: what browsers offer.
@@ -12,8 +12,6 @@ const OFFER: Offer = Offer {
     server_max_window_bits: None,
     client_max_window_bits: Some(WindowBits::MAX),
 };
-/// The pains that are taken with what is sent: few, since the load has to be quicker than the server.
-const LEVEL: u8 = 1;
 
 /// What a thread needs, for all its connections.
 #[derive(Debug)]
@@ -45,7 +43,12 @@ pub(super) fn agree<'a>(answer: impl IntoIterator<Item = Extension<'a>>) -> Resu
 
 impl Tools {
     pub(super) fn new() -> Self {
-        Self { inflater: Inflater::new(), deflater: Deflater::new(LEVEL), whole: Vec::new(), compressed: Vec::new() }
+        Self {
+            inflater: Inflater::new(),
+            deflater: Deflater::new(Level::FASTEST),
+            whole: Vec::new(),
+            compressed: Vec::new(),
+        }
     }
 
     /// The compressed form of a message in two parts, or `None` if it is to be sent as it is.

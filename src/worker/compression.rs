@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 
 use crate::buf::{Pool, SharedFrame};
-use crate::proto::ws::deflate::{Context, Deflater, Inflater, Outcome, Outgoing, Parameters, Takeover, WindowBits};
-use crate::proto::ws::{Compressed, FrameHeader, HEADER_LEN_MAX, Message, ProtocolError, ReservedBits, Role, encoder};
+use crate::proto::ws::deflate::{
+    Context, Deflater, Inflater, Level, Outcome, Outgoing, Parameters, Takeover, WindowBits,
+};
+use crate::proto::ws::{
+    Compressed, FrameHeader, HEADER_LEN_MAX, Message, Opcode, ProtocolError, ReservedBits, Role, encoder,
+};
 use crate::slab::Key;
 
 /// How a worker compresses, on the routes that ask for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// The pains that are taken, 1 (fast) to 9 (short).
-    pub level: u8,
+    /// The pains that are taken with messages to send.
+    pub level: Level,
     /// Shorter messages are sent as they are.
     pub bytes_min: usize,
     /// What the windows of all connections may take. Whoever comes when it is spent is agreed with as
@@ -28,7 +32,7 @@ const READ_COST: u64 = 16;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { level: 1, bytes_min: 256, memory_max: 64 << 20, inflate_work_max: 64 << 20 }
+        Self { level: Level::FASTEST, bytes_min: 256, memory_max: 64 << 20, inflate_work_max: 64 << 20 }
     }
 }
 
@@ -141,8 +145,7 @@ impl Compression {
         if !frame.may_compress() || frame.len() < self.options.bytes_min {
             return None;
         }
-        let header = FrameHeader::parse(frame, Role::Client, ReservedBits::Unused).ok()??;
-        let message = &frame[header.len..];
+        let (opcode, message) = whole_message(frame)?;
         let fan_out = match &mut self.fan_out {
             Some(fan_out) if fan_out.frame.is(frame) => fan_out,
             other => other.insert(FanOut { frame: frame.clone(), compressed: [const { None }; WINDOW_SIZES] }),
@@ -156,7 +159,7 @@ impl Compression {
             let outcome = deflater.deflate(message, &mut alone, scratch);
             (outcome == Outcome::Compressed).then(|| {
                 let mut out = Vec::with_capacity(HEADER_LEN_MAX + scratch.len());
-                encoder::compressed_frame(&mut out, header.opcode, scratch, None);
+                encoder::compressed_frame(&mut out, opcode, scratch, None);
                 SharedFrame::new(&out)
             })
         });
@@ -211,5 +214,40 @@ impl Compression {
         let work = inflater.work();
         *spent += work.inflated_len as u64 + READ_COST * work.compressed_len as u64;
         inflated
+    }
+}
+
+/// The message that a frame is, unless it is but a part of one, or none: a fragment or a control frame.
+fn whole_message(frame: &[u8]) -> Option<(Opcode, &[u8])> {
+    let header = FrameHeader::parse(frame, Role::Client, ReservedBits::Unused).ok()??;
+    let message = &frame[header.len..];
+    let is_message = header.fin && matches!(header.opcode, Opcode::Text | Opcode::Binary);
+    (is_message && header.payload_len == message.len() as u64).then_some((header.opcode, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encoder::frame(&mut out, opcode, payload, None);
+        out
+    }
+
+    #[test]
+    fn only_whole_messages_are_compressed() {
+        let text = frame(Opcode::Text, &[b'a'; 100]);
+        assert_eq!(whole_message(&text), Some((Opcode::Text, [b'a'; 100].as_slice())));
+        assert_eq!(whole_message(&frame(Opcode::Binary, b"")), Some((Opcode::Binary, [].as_slice())));
+        for opcode in [Opcode::Ping, Opcode::Pong, Opcode::Close, Opcode::Continuation] {
+            assert_eq!(whole_message(&frame(opcode, &[b'a'; 100])), None, "{opcode:?}");
+        }
+        let mut fragment = text.clone();
+        fragment[0] &= 0x7f;
+        assert_eq!(whole_message(&fragment), None, "a first fragment");
+        assert_eq!(whole_message(&text[..50]), None, "less than the header says");
+        assert_eq!(whole_message(&[text.clone(), text].concat()), None, "two messages");
+        assert_eq!(whole_message(b""), None);
     }
 }

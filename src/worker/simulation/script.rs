@@ -1,6 +1,6 @@
 //! What a simulated peer says, and what a plain reference says it must be answered.
 
-use crate::proto::ws::deflate::{Context, Deflater, Outcome, Takeover, WindowBits};
+use crate::proto::ws::deflate::{Context, Deflater, Level, Outcome, Takeover, WindowBits};
 use crate::ring::sim::{Ending, Peer, Random};
 use crate::worker::CompressionOptions;
 use crate::worker::simulation::is_rude;
@@ -55,7 +55,7 @@ impl Compression {
     fn new(takeover: Takeover) -> Self {
         let context = || Context::new(WindowBits::MAX, takeover);
         let level = CompressionOptions::default().level;
-        Self { peer: (Deflater::new(6), context()), server: (Deflater::new(level), context()) }
+        Self { peer: (Deflater::new(Level::SHORTEST), context()), server: (Deflater::new(level), context()) }
     }
 }
 

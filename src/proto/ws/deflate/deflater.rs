@@ -14,18 +14,41 @@ use crate::proto::ws::deflate::{Context, WindowBits};
 /// not longer are compressed, each on its own: no reference can be too long then.
 ///
 /// ```
-/// use ringsock::proto::ws::deflate::{Context, Deflater, Outcome, Takeover, WindowBits};
+/// use ringsock::proto::ws::deflate::{Context, Deflater, Level, Outcome, Takeover, WindowBits};
 ///
 /// let mut context = Context::new(WindowBits::MAX, Takeover::Yes);
-/// let (mut deflater, mut payload) = (Deflater::new(1), Vec::new());
+/// let (mut deflater, mut payload) = (Deflater::new(Level::FASTEST), Vec::new());
 /// let outcome = deflater.deflate(b"to be or not to be or not to be", &mut context, &mut payload);
 /// assert_eq!(outcome, Outcome::Compressed);
 /// assert!(payload.len() < 31);
 /// ```
 pub struct Deflater {
-    level: u8,
+    level: Level,
     /// One for each size of window, from [`ENGINE_BITS_MIN`] on, made when it is first needed.
     engines: [Option<Deflate>; ENGINE_COUNT],
+}
+
+/// The pains that a compressor takes, as zlib counts them: 1 (fast) to 9 (short).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Level(u8);
+
+impl Level {
+    /// Short of time: level 1.
+    pub const FASTEST: Self = Self(1);
+    /// Short of bandwidth: level 9.
+    pub const SHORTEST: Self = Self(9);
+
+    /// A level of 1 to 9, or `None` if zlib knows no such level.
+    #[must_use]
+    pub const fn new(level: u8) -> Option<Self> {
+        if level >= Self::FASTEST.0 && level <= Self::SHORTEST.0 { Some(Self(level)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// What became of a message.
@@ -41,14 +64,9 @@ pub enum Outcome {
 }
 
 impl Deflater {
-    /// A compressor that takes more or less pains: `level` is 1 (fast) to 9 (short), as in zlib.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such level.
+    /// A compressor that takes more or less pains.
     #[must_use]
-    pub fn new(level: u8) -> Self {
-        assert!((1..=9).contains(&level), "the levels of zlib are 1 to 9");
+    pub const fn new(level: Level) -> Self {
         Self { level, engines: [const { None }; ENGINE_COUNT] }
     }
 
@@ -93,7 +111,7 @@ impl Deflater {
     fn engine(&mut self, window_bits: WindowBits) -> &mut Deflate {
         let bits = engine_bits(window_bits);
         let config = DeflateConfig {
-            level: i32::from(self.level),
+            level: i32::from(self.level.get()),
             window_bits: -i32::from(bits), // without a header
             mem_level: MEMORY_LEVEL,
             ..DeflateConfig::default()

@@ -34,7 +34,7 @@ mod parameters;
 mod tests;
 
 pub use context::{Context, Takeover};
-pub use deflater::{Deflater, Outcome};
+pub use deflater::{Deflater, Level, Outcome};
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};
 pub use offer::{AnswerError, Offer};

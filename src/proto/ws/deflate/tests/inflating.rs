@@ -3,9 +3,10 @@
 use miniz_oxide::deflate::compress_to_vec;
 
 use crate::proto::ws::deflate::tests::context;
+use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{Context, Deflater, InflateError, Inflater, Outcome, Takeover};
+use crate::proto::ws::deflate::{Context, InflateError, Inflater, Outcome, Takeover};
 
 const CORRUPT: Result<&[u8], InflateError> = Err(InflateError::Corrupt);
 const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
@@ -147,7 +148,7 @@ fn a_reference_past_the_window_into_an_earlier_message_is_corrupt() {
     let (first, second) = (noise(1, 700, 256), noise(2, 400, 256));
     let mut sender = context(15, Takeover::Yes);
     let mut payloads = [Vec::new(), Vec::new(), Vec::new()];
-    let mut deflater = Deflater::new(6);
+    let mut deflater = deflater(6);
     // Incompressible ones are sent stored.
     for (payload, message) in payloads.iter_mut().zip([&first, &second]) {
         sender.push(message);

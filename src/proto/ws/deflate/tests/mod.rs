@@ -8,10 +8,14 @@ mod shortening;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
-use crate::proto::ws::deflate::{Context, Takeover, WindowBits};
+use crate::proto::ws::deflate::{Context, Deflater, Level, Takeover, WindowBits};
 
 fn context(window_bits: u8, takeover: Takeover) -> Context {
     Context::new(WindowBits::new(window_bits).unwrap(), takeover)
+}
+
+fn deflater(level: u8) -> Deflater {
+    Deflater::new(Level::new(level).unwrap())
 }
 
 /// Bytes of which at most `alphabet` are different, the same for the same `seed`.

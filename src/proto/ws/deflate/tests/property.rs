@@ -4,10 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::proto::ws::deflate::tests::context;
+use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{Deflater, InflateError, Inflater, Outcome, Takeover};
+use crate::proto::ws::deflate::{InflateError, Inflater, Outcome, Takeover};
 
 fn takeover() -> impl Strategy<Value = Takeover> {
     prop_oneof![Just(Takeover::No), Just(Takeover::Yes)]
@@ -51,7 +52,7 @@ proptest! {
         takeover in takeover(),
         lens in vec(1..2_000_usize, 1..5),
     ) {
-        let (mut deflater, mut inflater) = (Deflater::new(level), Inflater::new());
+        let (mut deflater, mut inflater) = (deflater(level), Inflater::new());
         let (mut sender, mut receiver) = (context(window_bits, takeover), context(window_bits, takeover));
         let (mut payloads, mut sent) = (Vec::new(), Vec::new());
         for message in &messages {
@@ -117,7 +118,7 @@ proptest! {
         let mut payload = Vec::new();
         let text = feed(seed, 5_000);
         prop_assert_eq!(
-            Deflater::new(6).deflate(&text, &mut context(15, Takeover::No), &mut payload),
+            deflater(6).deflate(&text, &mut context(15, Takeover::No), &mut payload),
             Outcome::Compressed
         );
         for (index, byte) in damage {

@@ -1,10 +1,11 @@
 //! What the deflater makes of messages, and that nothing of one gets into the next.
 
 use crate::proto::ws::deflate::tests::context;
+use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{Context, Deflater, Outcome, Takeover, WindowBits};
+use crate::proto::ws::deflate::{Context, Deflater, Level, Outcome, Takeover};
 
 fn deflate(deflater: &mut Deflater, message: &[u8], context: &mut Context) -> Option<Vec<u8>> {
     // What was there before is no business of the deflater's, even if it looks like a tail.
@@ -19,7 +20,7 @@ fn deflate(deflater: &mut Deflater, message: &[u8], context: &mut Context) -> Op
 
 #[test]
 fn a_text_of_the_rfc_is_coded_as_there() {
-    let (mut deflater, mut context) = (Deflater::new(1), context(15, Takeover::Yes));
+    let (mut deflater, mut context) = (deflater(1), context(15, Takeover::Yes));
     // It begins like "Hello" in section 7.2.3.1, and goes on with a reference.
     let payload = deflate(&mut deflater, b"HelloHelloHelloHello", &mut context).unwrap();
     assert_eq!(payload, b"\xf2\x48\xcd\xc9\xc9\x47\x23\x00\x00");
@@ -30,7 +31,7 @@ fn a_text_of_the_rfc_is_coded_as_there() {
 fn with_takeover_the_second_copy_is_a_reference() {
     let message = noise(1, 300, 64);
     for level in 1..=9 {
-        let mut deflater = Deflater::new(level);
+        let mut deflater = deflater(level);
         let (mut with, mut without) = (context(15, Takeover::Yes), context(15, Takeover::No));
         let mut both =
             || [&mut with, &mut without].map(|context| deflate(&mut deflater, &[&message[..]; 2].concat(), context));
@@ -44,7 +45,7 @@ fn with_takeover_the_second_copy_is_a_reference() {
 
 #[test]
 fn what_would_not_get_shorter_is_left_alone_and_unknown_to_the_context() {
-    let mut deflater = Deflater::new(6);
+    let mut deflater = deflater(6);
     let mut context = context(15, Takeover::Yes);
     for message in [b"".to_vec(), b"a".to_vec(), b"Hello".to_vec(), noise(1, 125, 256), noise(2, 100_000, 256)] {
         assert_eq!(deflate(&mut deflater, &message, &mut context), None, "{} bytes", message.len());
@@ -60,13 +61,13 @@ fn what_would_not_get_shorter_is_left_alone_and_unknown_to_the_context() {
 fn what_another_connection_sent_changes_nothing() {
     for level in 1..=9 {
         for window_bits in 8..=15 {
-            let mut used = Deflater::new(level);
+            let mut used = deflater(level);
             let text = feed(1, if window_bits == 8 { 256 } else { 3_000 });
             for other in [b"".to_vec(), text.clone(), noise(2, 200, 256), noise(3, 70_000, 256), feed(4, 70_000)] {
                 let (mut theirs, mut ours) = (context(window_bits, Takeover::Yes), context(window_bits, Takeover::Yes));
                 deflate(&mut used, &other, &mut theirs);
                 let payload = deflate(&mut used, &text, &mut ours);
-                let fresh = deflate(&mut Deflater::new(level), &text, &mut context(window_bits, Takeover::Yes));
+                let fresh = deflate(&mut deflater(level), &text, &mut context(window_bits, Takeover::Yes));
                 assert!(fresh.is_some());
                 assert_eq!(payload, fresh, "level {level}, {window_bits} bits, after {} bytes", other.len());
             }
@@ -79,7 +80,7 @@ fn giving_up_inside_a_block_does_not_spoil_the_next_message() {
     // So long that there is no room for the result before the message is read.
     let long = noise(1, 1_000_000, 256);
     for level in [1, 2, 6] {
-        let (mut deflater, mut context) = (Deflater::new(level), context(15, Takeover::No));
+        let (mut deflater, mut context) = (deflater(level), context(15, Takeover::No));
         assert_eq!(deflate(&mut deflater, &long, &mut context), None);
         let text = feed(2, 1_000);
         let payload = deflate(&mut deflater, &text, &mut context).unwrap();
@@ -89,7 +90,7 @@ fn giving_up_inside_a_block_does_not_spoil_the_next_message() {
 
 #[test]
 fn to_a_peer_with_256_bytes_each_message_up_to_that_stands_alone() {
-    let (mut deflater, mut context) = (Deflater::new(6), context(8, Takeover::Yes));
+    let (mut deflater, mut context) = (deflater(6), context(8, Takeover::Yes));
     assert_eq!(deflate(&mut deflater, &feed(1, 257), &mut context), None);
     for seed in 1..4 {
         let message = feed(seed, 256);
@@ -99,38 +100,35 @@ fn to_a_peer_with_256_bytes_each_message_up_to_that_stands_alone() {
 }
 
 #[test]
-#[should_panic(expected = "the levels of zlib are 1 to 9")]
-fn a_level_that_does_not_exist_is_a_bug_of_the_caller() {
-    let _ = Deflater::new(10);
+fn levels_are_1_to_9() {
+    let levels: Vec<_> = (0..=u8::MAX).filter_map(Level::new).map(Level::get).collect();
+    assert_eq!(levels, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!((Level::FASTEST.get(), Level::SHORTEST.get()), (1, 9));
 }
 
 #[test]
 fn what_a_deflater_did_before_does_not_show() {
-    let text = |seed: usize, len: usize| -> Vec<u8> {
-        let mut state = seed as u64 * 7919 + 1;
-        (0..len)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                b'a' + u8::try_from((state >> 33) % 6).unwrap()
-            })
-            .collect()
-    };
-    for takeover in [Takeover::No, Takeover::Yes] {
-        let mut used = Deflater::new(1);
-        let mut other = Context::new(WindowBits::MAX, Takeover::Yes);
-        for round in 0..300 {
-            let mut noise = Vec::new();
-            let _ = used.deflate(&text(round + 5_000, round * 97 % 9_000), &mut other, &mut noise);
-            let (mut fresh, mut outs) = (Deflater::new(1), [Vec::new(), Vec::new()]);
-            let mut contexts = [0, 1].map(|_| Context::new(WindowBits::MAX, takeover));
-            for message in [text(round, 300), text(round + 1, round * 31 % 5_000), text(round, 900)] {
-                for (deflater, (context, out)) in
-                    [&mut used, &mut fresh].into_iter().zip(contexts.iter_mut().zip(&mut outs))
-                {
-                    let _ = deflater.deflate(&message, context, out);
-                }
-                assert_eq!(outs[0], outs[1], "round {round}, {takeover:?}, {} bytes", message.len());
-            }
+    for (level, window_bits) in [1, 3, 6, 9].into_iter().flat_map(|level| [9, 12, 15].map(|bits| (level, bits))) {
+        for takeover in [Takeover::No, Takeover::Yes] {
+            check_that_the_past_does_not_show(level, window_bits, takeover);
+        }
+    }
+}
+
+#[track_caller]
+fn check_that_the_past_does_not_show(level: u8, window_bits: u8, takeover: Takeover) {
+    let text = |seed: u64, len: u64| noise(seed, usize::try_from(len).unwrap(), 6);
+    let (mut used, mut other) = (deflater(level), context(window_bits, Takeover::Yes));
+    for round in 0..60 {
+        deflate(&mut used, &text(round + 5_000, round * 970 % 9_000), &mut other);
+        let mut fresh = deflater(level);
+        let mut contexts = [0, 1].map(|_| context(window_bits, takeover));
+        for message in [text(round, 300), text(round + 1, round * 310 % 5_000), text(round, 900)] {
+            let [after, before] = &mut contexts;
+            let payloads = [deflate(&mut used, &message, after), deflate(&mut fresh, &message, before)];
+            let case =
+                format!("level {level}, {window_bits} bits, {takeover:?}, round {round}, {} bytes", message.len());
+            assert!(payloads[0] == payloads[1], "{case}");
         }
     }
 }
