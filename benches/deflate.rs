@@ -39,6 +39,9 @@ fn deflate(criterion: &mut Criterion, name: &str, message: fn(&mut Random, usize
         for bits in [9, 12, 15] {
             let way = format!("ringsock, {bits} bits taken over");
             messages.measure(&mut group, &way, ringsock(1, context(bits, Takeover::Yes)));
+            let mut engaged = context(bits, Takeover::Yes);
+            engaged.engage(Level::FASTEST);
+            messages.measure(&mut group, &format!("{way}, engaged"), ringsock(1, engaged));
             messages.measure(&mut group, &format!("zlib-rs, {bits} bits of its own"), zlib_rs(1, bits));
         }
         messages.measure(&mut group, "flate2 on zlib", flate2(1));

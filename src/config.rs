@@ -50,6 +50,7 @@ impl Options {
         options.worker.messages.message_bytes_max = 64 << 20;
         options.worker.messages.fragments_max = 1 << 20;
         options.worker.compression.inflate_work_max = u64::MAX;
+        options.worker.compression.deflate_work_max = u64::MAX;
         options.worker.assembly_timeout_ms = 120_000;
         options.worker.handshake_timeout_ms = 30_000;
         options

@@ -358,29 +358,37 @@ fn windows_beyond_the_budget_are_not_promised() {
     assert_eq!(host.stop().sum(|worker| worker.windows_denied), 2);
 }
 
-/// Answers with what it was told, as it is: it is a secret.
-struct Discreet;
+/// Answers whoever speaks, or tells it everybody; a secret as it is.
+struct Careful {
+    compression: Policy,
+    tells_all: fn(&[u8]) -> bool,
+}
 
-impl Handler for Discreet {
+impl Handler for Careful {
     fn on_upgrade(
         &mut self,
         _: ConnectionId,
         _: &ringsock::Request<'_>,
         _: &ringsock::Upgrade<'_>,
     ) -> Result<ringsock::Accept, ringsock::Refusal> {
-        Ok(ringsock::Accept { compression: Policy::Shared, ..ringsock::Accept::default() })
+        Ok(ringsock::Accept { compression: self.compression, ..ringsock::Accept::default() })
     }
 
     fn on_message(&mut self, _: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
         let secret = message.bytes().starts_with(b"secret");
-        effects.set_compression(!secret);
-        effects.echo(message);
+        if (self.tells_all)(message.bytes()) {
+            let frame = encoder::shared(message.kind, message.bytes());
+            effects.broadcast(&if secret { frame.uncompressed() } else { frame });
+        } else {
+            effects.set_compression(!secret);
+            effects.echo(message);
+        }
     }
 }
 
 #[test]
 fn d9_a_handler_may_have_a_message_sent_as_it_is() {
-    let host = Host::start(|_| {}, |_| Discreet);
+    let host = Host::start(|_| {}, |_| Careful { compression: Policy::Shared, tells_all: |_| false });
     let mut peer = Peer::open(host.address, OFFER);
     peer.check_echo(&text(1));
     let secret = format!("secret {}", text(1));
@@ -392,29 +400,66 @@ fn d9_a_handler_may_have_a_message_sent_as_it_is() {
     host.stop();
 }
 
-/// Sends what it hears to everybody; a secret as it is.
-struct Loud;
-
-impl Handler for Loud {
-    fn on_upgrade(
-        &mut self,
-        _: ConnectionId,
-        _: &ringsock::Request<'_>,
-        _: &ringsock::Upgrade<'_>,
-    ) -> Result<ringsock::Accept, ringsock::Refusal> {
-        Ok(ringsock::Accept { compression: DEDICATED, ..ringsock::Accept::default() })
-    }
-
-    fn on_message(&mut self, _: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
-        let frame = encoder::shared(message.kind, message.bytes());
-        let secret = message.bytes().starts_with(b"secret");
-        effects.broadcast(&if secret { frame.uncompressed() } else { frame });
+/// Each peer has a compressor of its own soon, which must know what came from the others too, and what did not.
+#[test]
+fn a_busy_connection_is_understood_whatever_it_is_sent() {
+    for engines_max in [0, 1 << 20, 32 << 20] {
+        let adjust = |options: &mut ringsock::Options| {
+            options.workers = Some(1);
+            options.worker.compression.engines_max = engines_max;
+        };
+        let tells_all = |message: &[u8]| message.len().is_multiple_of(3);
+        let host = Host::start(adjust, move |_| Careful { compression: DEDICATED, tells_all });
+        let mut peers: Vec<Peer> = (0..4).map(|_| Peer::open(host.address, OFFER)).collect();
+        for number in 0..200 {
+            let message = match number % 7 {
+                5 => format!("secret {}", text(number)).into_bytes(),
+                6 => noise(300 + number),
+                _ => text(number / 3).repeat(1 + number % 5).into_bytes(),
+            };
+            let compressed = number % 7 < 5;
+            let speaker = &mut peers[number % 4];
+            if compressed {
+                let payload = speaker.compress(&message);
+                speaker.say_compressed(Opcode::Binary, true, &payload);
+            } else {
+                speaker.say(Opcode::Binary, true, &message);
+            }
+            let to_all = tells_all(&message);
+            for (index, peer) in peers.iter_mut().enumerate() {
+                if to_all || index == number % 4 {
+                    peer.expect_message(compressed, MessageKind::Binary, &message);
+                }
+            }
+        }
+        drop(peers);
+        host.stop();
     }
 }
 
 #[test]
+fn what_is_too_much_to_compress_in_a_second_is_sent_as_it_is() {
+    let adjust = |options: &mut ringsock::Options| {
+        options.workers = Some(1);
+        options.worker.compression.deflate_work_max = 0;
+    };
+    let tells_all = |message: &[u8]| message.len().is_multiple_of(2);
+    let host = Host::start(adjust, move |_| Careful { compression: DEDICATED, tells_all });
+    let mut peer = Peer::open(host.address, OFFER);
+    let texts = [text(1), text(1) + "."];
+    for message in &texts {
+        let payload = peer.compress(message.as_bytes());
+        peer.say_compressed(Opcode::Text, true, &payload);
+        peer.expect_message(false, MessageKind::Text, message.as_bytes());
+    }
+    assert_ne!(tells_all(texts[0].as_bytes()), tells_all(texts[1].as_bytes()), "each in its own way");
+    drop(peer);
+    assert_eq!(host.stop().sum(|worker| worker.deflates_skipped), 2);
+}
+
+#[test]
 fn a_message_to_many_is_compressed_for_those_who_agreed_on_it() {
-    let host = Host::start(|_| {}, |_| Loud);
+    let host = Host::start(|_| {}, |_| Careful { compression: DEDICATED, tells_all: |_| true });
     let offers = [
         OFFER,
         "permessage-deflate; server_no_context_takeover",

@@ -8,6 +8,7 @@ use crate::proto::ws::CloseCode;
 use crate::ring::Driver;
 use crate::slab::Key;
 use crate::worker::connection::Phase;
+use crate::worker::context::Context;
 use crate::worker::{Mail, Worker};
 
 impl<D: Driver, H: Handler> Worker<D, H> {
@@ -96,8 +97,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             return;
         }
         let active = connection.active.get_or_insert_with(|| self.context.take_active(connection.deflate));
-        let compressed =
-            connection.deflate.and_then(|agreement| self.context.compression.shared(key, agreement, frame));
+        let Context { compression, counters, .. } = &mut self.context;
+        let compressed = connection
+            .deflate
+            .and_then(|agreement| compression.shared(key, agreement, frame, &mut counters.deflates_skipped));
         active.queue.push_shared(&mut self.context.pool, compressed.as_ref().unwrap_or(frame));
         self.touch(key);
     }

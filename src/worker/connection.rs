@@ -397,8 +397,7 @@ impl Connection {
     ) -> Result<Message<'static>, ProtocolError> {
         let agreement = self.deflate.expect("a compressed message is let in only where that was agreed");
         let len_max = context.options.messages.message_bytes_max;
-        let now_ms = context.now_ms;
-        context.compression.inflate(key, agreement, message, len_max, now_ms, &mut context.pool)
+        context.compression.inflate(key, agreement, message, len_max, &mut context.pool)
     }
 
     /// Calls the handler about this connection, which it may close.

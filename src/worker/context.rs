@@ -63,11 +63,16 @@ impl<H: Handler> Context<H> {
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
     ) -> Option<OwnClose> {
         let id = self.id(key);
-        let outgoing = agreement.map(|agreement| self.compression.outgoing(key, agreement));
+        let skipped = &mut self.counters.deflates_skipped;
+        let outgoing = agreement.map(|agreement| self.compression.outgoing(key, agreement, skipped));
         let mut effects =
             Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands).with_compression(outgoing);
         call(&mut self.handler, id, &mut effects);
-        effects.into_close()
+        let close = effects.into_close();
+        if let Some(agreement) = agreement {
+            self.compression.sent(key, agreement, self.now_ms);
+        }
+        close
     }
 
     /// Working state for a connection that was at rest: the one used last, still in the cache.

@@ -40,6 +40,8 @@ pub struct Counters {
     pub mail_dropped: u64,
     /// Connections that got no windows for compression for want of memory: their messages stand alone.
     pub windows_denied: u64,
+    /// Messages sent as they are since there was too much to compress in that second.
+    pub deflates_skipped: u64,
     /// Connections closed: after `accepted` of them, every slot is free again.
     pub closed: u64,
 }

@@ -186,6 +186,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let mut completions = mem::take(&mut self.completions);
         self.driver.turn(wait_ms, &mut completions)?;
         self.context.now_ms = self.driver.now_ms();
+        self.context.compression.set_time(self.context.now_ms);
         self.context.turn = self.context.turn.wrapping_add(1);
         self.go_on_with_yielded();
         for completion in completions.drain(..) {
@@ -240,14 +241,15 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let now_ms = self.context.now_ms;
         let deadline = self.deadlines.next_ms(now_ms);
         let accept = self.acceptor.resume_at_ms().map(|at| at.saturating_sub(now_ms));
-        let trim = (self.context.pool.retained_bytes() > 0).then(|| self.trim_at_ms.saturating_sub(now_ms));
+        let keeps = self.context.pool.retained_bytes() > 0 || !self.context.compression.is_trim();
+        let trim = keeps.then(|| self.trim_at_ms.saturating_sub(now_ms));
         deadline.into_iter().chain(accept).chain(trim).min()
     }
 
     fn trim(&mut self) {
         if self.context.now_ms >= self.trim_at_ms {
             self.context.pool.trim();
-            self.context.compression.trim();
+            self.context.compression.trim(self.context.now_ms);
             self.trim_at_ms = self.context.now_ms + TRIM_INTERVAL_MS;
         }
     }

@@ -20,7 +20,7 @@ use crate::proto::http::{Refusal, Request, Upgrade};
 use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::proto::ws::{Limits, Message};
 use crate::ring::sim::{Ending, Fault, Random, SimDriver, Stop, World};
-use crate::worker::{Mailbox, Options, Status, Worker};
+use crate::worker::{CompressionOptions, Mailbox, Options, Status, Worker};
 
 use script::{Script, Verdict};
 
@@ -86,6 +86,8 @@ fn options(random: &mut Random) -> Options {
         straight_bytes_min: random.piece(30_000) - 1,
         block_bytes_min: random.piece(10_000) - 1,
         messages: Limits { message_bytes_max: script::MESSAGE_BYTES_MAX, ..Limits::default() },
+        // What the scripts expect is what one compressor makes of all that it was told.
+        compression: CompressionOptions { engines_max: 0, forget_after_ms: u64::MAX, ..CompressionOptions::default() },
         ..Options::default()
     }
 }

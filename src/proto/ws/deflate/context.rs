@@ -1,15 +1,18 @@
 //! What one direction of a connection keeps from one message for the next.
 
+use std::collections::VecDeque;
 use std::fmt;
 
-use crate::proto::ws::deflate::WindowBits;
+use crate::proto::ws::deflate::engine::{ENGINE_BITS_MIN, Engine};
+use crate::proto::ws::deflate::{Level, WindowBits};
 
 /// The sliding window of one direction between two messages: the end of what was sent so far.
 ///
 /// Its memory grows with what is sent, up to 2^`window_bits` bytes, and is used again then. Without
 /// [`Takeover`] it has none.
 pub struct Context {
-    window: Vec<u8>,
+    window: VecDeque<u8>,
+    engine: Option<Engine>,
     window_bits: WindowBits,
     takeover: Takeover,
 }
@@ -27,39 +30,58 @@ impl Context {
     /// The context of a direction in which nothing has been sent.
     #[must_use]
     pub const fn new(window_bits: WindowBits, takeover: Takeover) -> Self {
-        Self { window: Vec::new(), window_bits, takeover }
+        Self { window: VecDeque::new(), engine: None, window_bits, takeover }
     }
 
-    /// Gives the memory back. Only for sending: a sender need not refer to what it has sent, but a
-    /// receiver has to know what the peer may refer to.
+    /// Gives the memory back, and the engine. Only for sending: a sender need not refer to what it has sent,
+    /// but a receiver has to know what the peer may refer to.
     pub fn forget(&mut self) {
-        self.window = Vec::new();
+        self.window = VecDeque::new();
+        self.engine = None;
     }
 
     /// Takes the text of a further message, which was compressed by itself: the next one may refer to it.
     pub fn push(&mut self, message: &[u8]) {
-        if self.takeover == Takeover::No {
-            return;
+        self.remember(message);
+        if let Some(engine) = &mut self.engine {
+            engine.learn(message);
         }
-        let len_max = self.window_bits.window_len();
-        let message = &message[message.len().saturating_sub(len_max)..];
-        let excess = (self.window.len() + message.len()).saturating_sub(len_max);
-        self.window.drain(..excess);
-        let len = self.window.len() + message.len();
-        if len > self.window.capacity() {
-            // Never past the window: that is a power of two, as what is asked for.
-            self.window.reserve_exact(len.next_power_of_two() - self.window.len());
-        }
-        self.window.extend_from_slice(message);
     }
 
-    /// The bytes of memory that it holds now.
+    /// Takes a compressor of its own, for sending while the connection is busy: it knows the window, which
+    /// need not be hashed anew for each message then. Without [`Takeover`] there is nothing to know, and
+    /// nothing happens.
+    pub fn engage(&mut self, level: Level) {
+        if self.engine_memory_len() > 0 && self.engine.is_none() {
+            self.engine = Some(Engine::new(level, self.window_bits));
+        }
+    }
+
+    /// Drops the compressor of its own, if there is one. The window stays.
+    pub fn disengage(&mut self) {
+        self.engine = None;
+    }
+
+    /// Whether it has a compressor of its own.
+    #[must_use]
+    pub const fn is_engaged(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// The bytes of memory that a compressor of its own takes, or zero if it can have none.
+    #[must_use]
+    pub const fn engine_memory_len(&self) -> usize {
+        let has_references = self.window_bits.get() >= ENGINE_BITS_MIN && self.memory_max() > 0;
+        if has_references { Engine::memory_len(self.window_bits) } else { 0 }
+    }
+
+    /// The bytes of memory that the window takes now.
     #[must_use]
     pub fn memory_len(&self) -> usize {
         self.window.capacity()
     }
 
-    /// The bytes of memory that it may come to hold.
+    /// The bytes of memory that the window may come to take.
     #[must_use]
     pub const fn memory_max(&self) -> usize {
         match self.takeover {
@@ -74,8 +96,40 @@ impl Context {
         self.window_bits
     }
 
-    pub(super) fn window(&self) -> &[u8] {
-        &self.window
+    /// Has the next message of the peer refer to `message`.
+    pub(super) fn remember(&mut self, message: &[u8]) {
+        if self.takeover == Takeover::No {
+            return;
+        }
+        let len_max = self.window_bits.window_len();
+        let message = &message[message.len().saturating_sub(len_max)..];
+        let excess = (self.window.len() + message.len()).saturating_sub(len_max);
+        self.window.drain(..excess);
+        let len = self.window.len() + message.len();
+        if len > self.window.capacity() {
+            // Never past the window: that is a power of two, as what is asked for.
+            self.window.reserve_exact(len.next_power_of_two() - self.window.len());
+        }
+        self.window.extend(message);
+    }
+
+    /// Its own compressor, if it has one, ready for a message that follows the window.
+    pub(super) fn ready_engine(&mut self) -> Option<&mut Engine> {
+        let engine = self.engine.as_mut()?;
+        if !engine.is_in_step() {
+            engine.begin(self.window.make_contiguous());
+        }
+        Some(engine)
+    }
+
+    /// The window in two parts, the older one first.
+    pub(super) fn window(&self) -> [&[u8]; 2] {
+        <[_; 2]>::from(self.window.as_slices())
+    }
+
+    /// The window in one part.
+    pub(super) fn whole_window(&mut self) -> &[u8] {
+        self.window.make_contiguous()
     }
 }
 
@@ -104,7 +158,7 @@ mod tests {
         for message in messages {
             context.push(message);
         }
-        assert_eq!(context.window(), expect);
+        assert_eq!(context.window().concat(), expect);
         assert_eq!(context.memory_len(), memory_len);
     }
 
@@ -124,7 +178,7 @@ mod tests {
     fn without_takeover_nothing_is_held() {
         let mut context = context(15, Takeover::No);
         context.push(&[1; 100_000]);
-        assert_eq!((context.window().len(), context.memory_len(), context.memory_max()), (0, 0, 0));
+        assert_eq!((context.window().concat().len(), context.memory_len(), context.memory_max()), (0, 0, 0));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
+use zlib_rs::{Deflate, DeflateFlush, Status};
 
+use crate::proto::ws::deflate::engine;
+use crate::proto::ws::deflate::engine::{ENGINE_BITS_MIN, Engine, engine_bits};
 use crate::proto::ws::deflate::{Context, WindowBits};
 
 /// A compressor for any number of connections.
@@ -26,6 +28,7 @@ pub struct Deflater {
     level: Level,
     /// One for each size of window, from [`ENGINE_BITS_MIN`] on, made when it is first needed.
     engines: [Option<Deflate>; ENGINE_COUNT],
+    work: u64,
 }
 
 /// The pains that a compressor takes, as zlib counts them: 1 (fast) to 9 (short).
@@ -67,10 +70,13 @@ impl Deflater {
     /// A compressor that takes more or less pains.
     #[must_use]
     pub const fn new(level: Level) -> Self {
-        Self { level, engines: [const { None }; ENGINE_COUNT] }
+        Self { level, engines: [const { None }; ENGINE_COUNT], work: 0 }
     }
 
     /// Appends the compressed form of a message to `out`, unless it is not shorter.
+    ///
+    /// A context with a compressor of its own ([`Context::engage`]) has the message refer to all of its window. For any other the
+    /// window is hashed anew each time, and only as much of it as the length of the message is worth.
     ///
     /// Nothing is allocated, apart from the first message for a size of window, and from what `out`
     /// and the `context` have to grow: `out` by little more than the length of the message.
@@ -80,8 +86,45 @@ impl Deflater {
         if stands_alone && message.len() > bits.window_len() {
             return Outcome::NotShorter;
         }
-        let window = if stands_alone { &[] } else { context.window() };
-        let engine = self.engine(bits);
+        let room = message.len() + TAIL.len(); // not more, so that a result that fits is shorter
+        self.work += message.len() as u64;
+        let outcome = if let Some(engine) = context.ready_engine() {
+            let outcome = run(engine.stream(), message, room, out);
+            if outcome == Outcome::NotShorter {
+                engine.unlearn();
+            }
+            outcome
+        } else {
+            let window = if stands_alone { &[] } else { context.whole_window() };
+            let worth = (message.len() * WINDOW_RATIO_MAX).max(WINDOW_LEN_MIN);
+            let window = &window[window.len().saturating_sub(worth)..];
+            run(self.engine_after(window, bits), message, room, out)
+        };
+        if outcome == Outcome::Compressed {
+            context.remember(message);
+        }
+        outcome
+    }
+
+    /// What it has done so far: the bytes of the messages and those of windows that had to be hashed, and
+    /// [`RESET_WORK`] for each message that was not compressed by a connection's own compressor.
+    #[must_use]
+    pub const fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// The bytes of memory that it takes for each size of window that it has met, once.
+    #[must_use]
+    pub const fn engine_memory_len(window_bits: WindowBits) -> usize {
+        Engine::memory_len(window_bits)
+    }
+
+    /// The engine that is everybody's, ready for a message that follows what `window` holds.
+    fn engine_after(&mut self, window: &[u8], bits: WindowBits) -> &mut Deflate {
+        self.work += RESET_WORK + 2 * window.len() as u64;
+        let level = self.level;
+        let slot = &mut self.engines[usize::from(engine_bits(bits) - ENGINE_BITS_MIN)];
+        let engine = slot.get_or_insert_with(|| engine::make(level, bits));
         engine.reset();
         if !window.is_empty() {
             // The engine hashes the end of a window together with a byte behind it, where there still stands
@@ -91,33 +134,7 @@ impl Deflater {
             engine.reset();
             engine.set_dictionary(window).expect("a raw stream may begin with any window");
         }
-        // With room for not more, a result that fits is shorter than the message.
-        let outcome = run(engine, message, message.len() + TAIL.len(), out);
-        if outcome == Outcome::Compressed {
-            context.push(message);
-        }
-        outcome
-    }
-
-    /// The bytes of memory that one engine takes, of which there is one for each size of window
-    /// in use.
-    #[must_use]
-    pub const fn engine_memory_len(window_bits: WindowBits) -> usize {
-        // Two windows of text, their hash chains, the hash heads, and what has yet to be coded.
-        let window_len = 1 << engine_bits(window_bits);
-        STATE_LEN + 2 * window_len + 2 * window_len + HASH_HEADS_LEN + 7 * (1 << (MEMORY_LEVEL + 6))
-    }
-
-    fn engine(&mut self, window_bits: WindowBits) -> &mut Deflate {
-        let bits = engine_bits(window_bits);
-        let config = DeflateConfig {
-            level: i32::from(self.level.get()),
-            window_bits: -i32::from(bits), // without a header
-            mem_level: MEMORY_LEVEL,
-            ..DeflateConfig::default()
-        };
-        let slot = &mut self.engines[usize::from(bits - ENGINE_BITS_MIN)];
-        slot.get_or_insert_with(|| Deflate::new_with_config(config))
+        engine
     }
 }
 
@@ -155,11 +172,11 @@ fn flush(engine: &mut Deflate, rest: &mut &[u8], space: &mut [u8]) -> usize {
     len(engine.total_out(), written)
 }
 
-const fn engine_bits(window_bits: WindowBits) -> u8 {
-    let bits = window_bits.get();
-    if bits < ENGINE_BITS_MIN { ENGINE_BITS_MIN } else { bits }
-}
-
+/// What it takes to forget a message, in bytes compressed in that time.
+pub const RESET_WORK: u64 = 1 << 10;
+/// How much of a window is worth its hashing for a message: this much, and more for a longer one.
+const WINDOW_LEN_MIN: usize = 4 << 10;
+const WINDOW_RATIO_MAX: usize = 8;
 /// How far behind a window the engine may look.
 const SCRUBBED_LEN: usize = 8;
 static ZEROS: [u8; WindowBits::MAX.window_len() + SCRUBBED_LEN] = [0; WindowBits::MAX.window_len() + SCRUBBED_LEN];
@@ -169,9 +186,4 @@ const SPACE_LEN_MIN: usize = 64;
 /// The end of a flushed stream, which is left out (section 7.2.1).
 const TAIL: &[u8] = b"\x00\x00\xff\xff";
 
-const ENGINE_BITS_MIN: u8 = 9;
 const ENGINE_COUNT: usize = (WindowBits::MAX.get() - ENGINE_BITS_MIN + 1) as usize;
-const MEMORY_LEVEL: i32 = 8;
-/// zlib-rs has as many whatever the memory level.
-const HASH_HEADS_LEN: usize = 128 << 10;
-const STATE_LEN: usize = 8 << 10;

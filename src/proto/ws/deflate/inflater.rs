@@ -63,8 +63,8 @@ impl Inflater {
     /// Begins a message of at most `len_max` inflated bytes, and drops what is left of another.
     pub fn begin(&mut self, context: &Context, len_max: usize) {
         self.engine.reset(RAW);
-        if !context.window().is_empty() {
-            self.engine.set_dictionary(context.window()).expect("a raw stream may begin with any window");
+        for part in context.window().into_iter().filter(|part| !part.is_empty()) {
+            self.engine.set_dictionary(part).expect("a raw stream may begin with any window");
         }
         self.len_max = len_max;
         self.work = Work::default();

@@ -14,7 +14,8 @@
 //! connection has a [`Context`] for each direction, which holds that text and not more than has
 //! been sent. Without context takeover it holds nothing. The price is that every message is begun
 //! with a copy of the window, and for the compressor with hashing it: `cargo bench --bench deflate`
-//! says what that costs.
+//! says what that costs. A busy connection may have a compressor of its own for a while, which
+//! saves it the price: see [`Context::engage`].
 //!
 //! A message whose frames come with others' between them needs an [`Inflater`] until it is whole, or
 //! its payload is gathered first.
@@ -25,6 +26,7 @@
 
 mod context;
 mod deflater;
+mod engine;
 mod inflater;
 mod negotiation;
 mod offer;
@@ -34,11 +36,11 @@ mod parameters;
 mod tests;
 
 pub use context::{Context, Takeover};
-pub use deflater::{Deflater, Level, Outcome};
+pub use deflater::{Deflater, Level, Outcome, RESET_WORK};
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};
 pub use offer::{AnswerError, Offer};
-pub use outgoing::Outgoing;
+pub use outgoing::{Outgoing, Thrift};
 pub use parameters::{HEADER_VALUE_LEN_MAX, HeaderValue, Parameters, WindowBits};
 
 /// The name of the extension in a handshake.

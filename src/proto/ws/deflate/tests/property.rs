@@ -8,7 +8,20 @@ use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{InflateError, Inflater, Outcome, Takeover};
+use crate::proto::ws::deflate::{InflateError, Inflater, Level, Outcome, Takeover};
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Engage,
+    Disengage,
+    Send,
+    SendToMany,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let send = prop_oneof![Just(Step::Send), Just(Step::SendToMany)];
+    prop_oneof![2 => Just(Step::Engage), 1 => Just(Step::Disengage), 4 => send]
+}
 
 fn takeover() -> impl Strategy<Value = Takeover> {
     prop_oneof![Just(Takeover::No), Just(Takeover::Yes)]
@@ -66,12 +79,51 @@ proptest! {
             prop_assert_eq!(inflate_in_pieces(&mut inflater, &payload, &lens, &mut out), Ok(()));
             prop_assert_eq!(inflater.finish(&out, &mut receiver), Ok(()));
             prop_assert!(&out == message, "the message has changed");
-            prop_assert!(sender.window() == receiver.window(), "both sides keep the same");
+            prop_assert!(sender.window().concat() == receiver.window().concat(), "both sides keep the same");
             prop_assert!(receiver.memory_len() <= receiver.memory_max());
             sent.extend_from_slice(message);
             payloads.push(payload);
         }
         prop_assert!(payloads.is_empty() || inflate_elsewhere(&payloads, window_bits) == sent);
+    }
+
+    #[test]
+    fn whichever_engine_compresses_the_peer_understands(
+        steps in vec((message(), step()), 1..12),
+        level in 1..=9_u8,
+        window_bits in 8..=15_u8,
+        takeover in takeover(),
+    ) {
+        let (mut ours, mut inflater) = (deflater(level), Inflater::new());
+        let (mut sender, mut receiver) = (context(window_bits, takeover), context(window_bits, takeover));
+        for (message, step) in &steps {
+            let mut payload = Vec::new();
+            let outcome = match step {
+                Step::Engage => {
+                    sender.engage(Level::new(level).unwrap());
+                    prop_assert_eq!(sender.is_engaged(), takeover == Takeover::Yes && window_bits > 8);
+                    ours.deflate(message, &mut sender, &mut payload)
+                }
+                Step::Disengage => {
+                    sender.disengage();
+                    ours.deflate(message, &mut sender, &mut payload)
+                }
+                Step::Send => ours.deflate(message, &mut sender, &mut payload),
+                Step::SendToMany => {
+                    let outcome = ours.deflate(message, &mut context(window_bits, Takeover::No), &mut payload);
+                    if outcome == Outcome::Compressed {
+                        sender.push(message);
+                    }
+                    outcome
+                }
+            };
+            if outcome == Outcome::Compressed {
+                let mut out = Vec::new();
+                prop_assert_eq!(inflater.inflate(&payload, &mut receiver, message.len(), &mut out), Ok(()));
+                prop_assert!(&out == message, "the message has changed");
+                prop_assert!(sender.window().concat() == receiver.window().concat(), "both sides keep the same");
+            }
+        }
     }
 
     #[test]

@@ -44,17 +44,33 @@ fn with_takeover_the_second_copy_is_a_reference() {
 }
 
 #[test]
+fn a_compressor_of_its_own_refers_to_all_of_the_window() {
+    let first = noise(1, 30_000, 64);
+    for engages in [false, true] {
+        let (mut deflater, mut context) = (deflater(6), context(15, Takeover::Yes));
+        if engages {
+            context.engage(Level::SHORTEST);
+        }
+        let before = deflate(&mut deflater, &first, &mut context).unwrap();
+        // So far back that only for a longer message it would be worth looking.
+        let payload = deflate(&mut deflater, &first[..300], &mut context).unwrap();
+        assert_eq!(payload.len() < 30, engages, "{} bytes", payload.len());
+        assert_eq!(inflate_elsewhere(&[before, payload], 15), [&first, &first[..300]].concat());
+    }
+}
+
+#[test]
 fn what_would_not_get_shorter_is_left_alone_and_unknown_to_the_context() {
     let mut deflater = deflater(6);
     let mut context = context(15, Takeover::Yes);
     for message in [b"".to_vec(), b"a".to_vec(), b"Hello".to_vec(), noise(1, 125, 256), noise(2, 100_000, 256)] {
         assert_eq!(deflate(&mut deflater, &message, &mut context), None, "{} bytes", message.len());
-        assert!(context.window().is_empty());
+        assert_eq!(context.memory_len(), 0);
     }
     let text = feed(1, 1_000);
     assert!(deflate(&mut deflater, &text, &mut context).is_some());
     assert_eq!(deflate(&mut deflater, &noise(3, 1_000, 256), &mut context), None);
-    assert_eq!(context.window(), text);
+    assert_eq!(context.window().concat(), text);
 }
 
 #[test]
