@@ -5,16 +5,28 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
 
 use ringsock::worker::Counters;
-use ringsock::{ConnectionId, Effects, Handler, Message, MessageKind, Options, Server, encoder};
+use ringsock::{
+    Accept, ConnectionId, Effects, Handler, Message, MessageKind, Options, Policy, Refusal, Request, Server, Upgrade,
+    WindowBits, encoder,
+};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 /// Windows that are tried in turn: on a busy machine nothing at all may end within a short one.
 const WINDOWS_MS: [u64; 4] = [200, 1_000, 5_000, 25_000];
 
+/// Agrees to compress with whoever offers it.
+fn compressing() -> Result<Accept, Refusal> {
+    Ok(Accept { compression: Policy::Dedicated { window_bits: WindowBits::MAX }, ..Accept::default() })
+}
+
 struct Echo;
 
 impl Handler for Echo {
+    fn on_upgrade(&mut self, _: ConnectionId, _: &Request<'_>, _: &Upgrade<'_>) -> Result<Accept, Refusal> {
+        compressing()
+    }
+
     fn on_message(&mut self, _: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
         effects.echo(message);
     }
@@ -35,6 +47,10 @@ impl Handler for Corrupt {
 struct Chat;
 
 impl Handler for Chat {
+    fn on_upgrade(&mut self, _: ConnectionId, _: &Request<'_>, _: &Upgrade<'_>) -> Result<Accept, Refusal> {
+        compressing()
+    }
+
     fn on_message(&mut self, from: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
         let text = message.text().unwrap_or("not text");
         let line = format!("{}: {text}", from.key.slot);
@@ -157,6 +173,31 @@ fn every_subscriber_gets_every_broadcast_message() {
     assert_eq!(counters.opened, 8);
     assert_eq!(report["totals"]["sent"], counters.messages);
     assert_eq!(report["totals"]["received"], counters.messages * 8);
+}
+
+#[test]
+fn compressed_messages_are_checked_and_their_lengths_told() {
+    for offer in ["takeover", "no-takeover"] {
+        check_echo(&format!("--connections 3 --depth 4 --text --size 100:1,1000:5,20000:1 --deflate={offer}"));
+        let (report, _) = check(
+            |_| Chat,
+            &format!("--mode broadcast --connections 3 --rate 100 --size 1000 --text --deflate={offer}"),
+        );
+        assert_eq!(report["options"]["deflate"], offer);
+        let number = |name: &str| report["totals"][name].as_u64().expect("a number");
+        let [compressed, inflated, all] = ["compressed_bytes", "inflated_bytes", "received_bytes"].map(number);
+        assert_eq!(inflated, all, "{offer}: the server compresses messages of that length");
+        assert!(compressed > 0 && compressed < inflated, "{offer}: {compressed} of {inflated}");
+    }
+    let (report, _) = check(|_| Echo, "");
+    assert_eq!((&report["options"]["deflate"], &report["totals"]["inflated_bytes"]), (&Value::Null, &0.into()));
+}
+
+#[test]
+fn a_server_that_does_not_compress_is_named() {
+    let server = start(|_| Corrupt);
+    check_fault(&bench(server.address(), "--deflate"), "uncompressed", "does not compress");
+    stop(server);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::print;
-use crate::load::{self, Mode, Plan, Progress, Report, Sizes, Url, Validation};
+use crate::load::{self, Deflate, Mode, Plan, Progress, Report, Sizes, Url, Validation};
 use crate::proto::ws::MessageKind;
 
 /// The exit code when the server, or the way there, showed errors.
@@ -40,8 +40,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     binary: bool,
     /// Offer permessage-deflate, and send messages that can be compressed: records in JSON
-    #[arg(long)]
-    deflate: bool,
+    #[arg(long, value_name = "OFFER", num_args = 0..=1, require_equals = true, default_missing_value = "takeover")]
+    deflate: Option<Deflate>,
     /// Frames of a message
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     fragments: u32,

@@ -197,7 +197,7 @@ impl Connection {
         context.opening += 1;
         context.alive += 1;
         let url = &context.plan.url;
-        let offer = context.plan.deflate.then(deflate::offer);
+        let offer = context.plan.deflate.map(deflate::offer);
         let request = ClientRequest {
             host: url.authority(),
             path: url.path(),
@@ -257,7 +257,8 @@ impl Connection {
         self.expected.push_back(Expected { at_ns, piece });
         let Context { plan, content, pool, random, deflate, .. } = context;
         let (kind, fragments, body) = (content.kind(), plan.fragments, content.bytes(piece));
-        let compressed = self.windows.as_mut().and_then(|windows| deflate.deflate(head, body, windows));
+        let place = head.is_empty().then(|| content.start(piece));
+        let compressed = self.windows.as_ref().and_then(|windows| deflate.deflate(head, body, place, windows));
         let message = match compressed {
             Some(body) => Message { kind, head: &[], body, compressed: true, fragments },
             None => Message { kind, head, body, compressed: false, fragments },
@@ -365,8 +366,8 @@ impl Connection {
 
     fn read_answer(&mut self, head: &[u8], context: &Context) -> Result<(), Fault> {
         let accepted = Accepted::parse(head, self.nonce).map_err(Fault::Handshake)?;
-        if context.plan.deflate {
-            let windows = deflate::agree(accepted.extensions()).map_err(Fault::Deflate)?;
+        if let Some(takeover) = context.plan.deflate {
+            let windows = deflate::agree(takeover, accepted.extensions()).map_err(Fault::Deflate)?;
             self.windows = Some(Box::new(windows.ok_or(Fault::Uncompressed)?));
             self.session.set_reserved_bits(ReservedBits::Deflate);
         }
@@ -388,8 +389,12 @@ impl Connection {
         let event = match (event, &mut self.windows) {
             (Event::Compressed(message), Some(windows)) => {
                 let len_max = limits(context).message_bytes_max;
+                context.totals.compressed_bytes += message.payload.len() as u64;
                 match context.deflate.inflate(message, windows, len_max, &mut context.pool) {
-                    Ok(message) => Event::Message(message),
+                    Ok(message) => {
+                        context.totals.inflated_bytes += message.bytes().len() as u64;
+                        Event::Message(message)
+                    }
                     Err(error) => return self.fail(Fault::Protocol(error), context),
                 }
             }

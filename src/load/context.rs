@@ -50,6 +50,10 @@ pub struct Totals {
     pub received: u64,
     /// Bytes of the messages received.
     pub received_bytes: u64,
+    /// Bytes of the compressed messages received, as they came.
+    pub compressed_bytes: u64,
+    /// Bytes of the same messages, inflated.
+    pub inflated_bytes: u64,
     /// Messages that slow readers have sent; they count nowhere else.
     pub flood_sent: u64,
     /// Messages that slow readers have received.
@@ -71,6 +75,8 @@ impl Totals {
         self.sent += other.sent;
         self.received += other.received;
         self.received_bytes += other.received_bytes;
+        self.compressed_bytes += other.compressed_bytes;
+        self.inflated_bytes += other.inflated_bytes;
         self.flood_sent += other.flood_sent;
         self.flood_received += other.flood_received;
         self.slow_readers_cut += other.slow_readers_cut;

@@ -40,7 +40,7 @@ mod url;
 pub use context::Totals;
 pub use fault::{Fault, Faults};
 pub use payload::Mismatch;
-pub use plan::{Mode, Plan, PlanError, Progress, Validation};
+pub use plan::{Deflate, Mode, Plan, PlanError, Progress, Validation};
 pub use plot::{PlotError, draw};
 pub use report::{Consumption, Report};
 pub use run::{Error, run};

@@ -7,6 +7,10 @@ use crate::proto::ws::MessageKind;
 /// How many places a message may begin at. Small, so that the block stays in the cache; and any
 /// two messages of 16 bytes differ but for one pair in this many.
 const OFFSETS: u32 = 64 << 10;
+/// Records begin at fewer places, as far apart, so that their compressed forms can be kept; and so that two
+/// messages on a connection are seldom so near to each other that the one is found in the other.
+const RECORD_PLACES: u32 = 4 << 10;
+const RECORD_STEP: usize = 1 << 10;
 /// The characters of text: each byte is one, so that any piece of the block is valid UTF-8.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -18,6 +22,7 @@ const RECORD_LEN_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct Content {
     kind: MessageKind,
+    records: bool,
     bytes: Box<[u8]>,
 }
 
@@ -63,19 +68,20 @@ impl Content {
     /// Makes a block for messages of up to `size_max` bytes: of records that can be compressed, or of
     /// bytes that can't.
     pub(super) fn new(kind: MessageKind, size_max: u32, records: bool, random: &mut Random) -> Self {
-        let len = size_max as usize + OFFSETS as usize;
         if records {
+            let len = size_max as usize + RECORD_PLACES as usize * RECORD_STEP;
             let mut bytes = Vec::with_capacity(len + RECORD_LEN_MAX);
             while bytes.len() < len {
                 append_record(&mut bytes, random);
             }
             bytes.truncate(len);
-            return Self { kind, bytes: bytes.into() };
+            return Self { kind, records, bytes: bytes.into() };
         }
+        let len = size_max as usize + OFFSETS as usize;
         let letter = |byte: u8| ALPHABET[usize::from(byte % 64)];
         let words = std::iter::repeat_with(|| random.next().to_le_bytes()).flatten();
         let bytes = words.map(|byte| if kind == MessageKind::Text { letter(byte) } else { byte });
-        Self { kind, bytes: bytes.take(len).collect() }
+        Self { kind, records, bytes: bytes.take(len).collect() }
     }
 
     pub(super) fn kind(&self) -> MessageKind {
@@ -94,7 +100,12 @@ impl Content {
     }
 
     pub(super) fn bytes(&self, piece: Piece) -> &[u8] {
-        &self.bytes[piece.offset as usize..][..piece.len as usize]
+        &self.bytes[self.start(piece)..][..piece.len as usize]
+    }
+
+    /// Where a piece begins.
+    pub(super) fn start(&self, piece: Piece) -> usize {
+        if self.records { (piece.offset % RECORD_PLACES) as usize * RECORD_STEP } else { piece.offset as usize }
     }
 
     /// Compares an echo with what was sent.
@@ -142,6 +153,17 @@ mod tests {
             assert!(str::from_utf8(content.bytes(Piece { offset, len: 100 })).is_ok());
         }
         assert_eq!(content.bytes(Piece { offset: OFFSETS - 1, len: 100 }).len(), 100, "the last piece is whole");
+    }
+
+    #[test]
+    fn every_piece_of_records_is_there_and_is_found_by_its_beginning() {
+        let content = Content::new(MessageKind::Text, 300, true, &mut Random::new(3));
+        let piece = |offset| Piece { offset, len: 300 };
+        assert_eq!(content.bytes(piece(0)), content.bytes(piece(RECORD_PLACES)));
+        assert_eq!(content.start(piece(RECORD_PLACES + 1)), content.start(piece(1)));
+        for offset in 0..RECORD_PLACES {
+            assert_eq!(content.bytes(piece(offset)).len(), 300);
+        }
     }
 
     #[test]

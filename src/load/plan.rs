@@ -25,6 +25,15 @@ pub enum Mode {
     Slow,
 }
 
+/// What is offered of permessage-deflate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Deflate {
+    /// What browsers offer: messages may refer to those before them
+    Takeover,
+    /// Every message stands alone, in both directions
+    NoTakeover,
+}
+
 /// Whether what comes back is compared with what was sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Validation {
@@ -66,8 +75,8 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Text or binary.
     pub kind: MessageKind,
-    /// Whether compression is offered, and used for messages that it makes shorter.
-    pub deflate: bool,
+    /// What is offered of compression, which is used for messages that it makes shorter.
+    pub deflate: Option<Deflate>,
     /// Frames a message.
     pub fragments: u32,
     /// Messages under way on each connection at most.
@@ -134,7 +143,7 @@ impl Plan {
             cpus: Vec::new(),
             sizes: "125".parse().expect("a number is a length"),
             kind: MessageKind::Binary,
-            deflate: false,
+            deflate: None,
             fragments: 1,
             depth: match mode {
                 Mode::Pipeline => 16,

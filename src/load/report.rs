@@ -161,6 +161,8 @@ impl Report {
                 "sent": self.totals.sent,
                 "received": self.totals.received,
                 "received_bytes": self.totals.received_bytes,
+                "compressed_bytes": self.totals.compressed_bytes,
+                "inflated_bytes": self.totals.inflated_bytes,
                 "flood_sent": self.totals.flood_sent,
                 "flood_received": self.totals.flood_received,
                 "slow_readers_cut": self.totals.slow_readers_cut,
@@ -190,7 +192,7 @@ impl Report {
         let plan = &self.plan;
         json!({
             "url": plan.url.to_string(),
-            "mode": mode_name(plan.mode),
+            "mode": name_on_command_line(&plan.mode),
             "connections": plan.connections,
             "publishers": plan.publishers,
             "slow_readers": plan.slow_readers,
@@ -200,6 +202,7 @@ impl Report {
             "size": plan.sizes.to_string(),
             "kind": name_of(plan.kind),
             "fragments": plan.fragments,
+            "deflate": plan.deflate.as_ref().map(name_on_command_line),
             "depth": plan.depth,
             "rate": plan.rate,
             "duration_s": plan.duration.as_secs_f64(),
@@ -221,9 +224,9 @@ impl Report {
     }
 }
 
-/// The name of a mode on the command line.
-pub(super) fn mode_name(mode: Mode) -> String {
-    let value = clap::ValueEnum::to_possible_value(&mode).expect("no mode is hidden");
+/// The name of a mode, or of another choice, on the command line.
+pub(super) fn name_on_command_line(choice: &impl clap::ValueEnum) -> String {
+    let value = choice.to_possible_value().expect("no choice is hidden");
     value.get_name().to_owned()
 }
 

@@ -160,7 +160,7 @@ impl Crew {
             affinity::pin(cpu).map_err(|source| Error::System { what: "pin to a processor (--pin)", source })?;
         }
         let size_max = if plan.mode == Mode::Slow { plan.sizes.max().max(FLOOD_LEN) } else { plan.sizes.max() };
-        let content = Arc::new(Content::new(plan.kind, size_max, plan.deflate, &mut Random::new(plan.seed)));
+        let content = Arc::new(Content::new(plan.kind, size_max, plan.deflate.is_some(), &mut Random::new(plan.seed)));
         let rendezvous = Arc::new(Rendezvous::default());
         let (sender, samples) = channel();
         let mut crew = Self { clock: Clock::start(), rendezvous, samples, threads: Vec::new() };

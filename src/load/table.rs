@@ -3,13 +3,20 @@
 use std::fmt;
 
 use crate::load::payload::name_of;
-use crate::load::report::mode_name;
-use crate::load::{Consumption, Mode, Report};
+use crate::load::report::name_on_command_line;
+use crate::load::{Consumption, Mode, Report, Totals};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
-        writeln!(f, "{} to {} ({}), {}", mode_name(plan.mode), plan.url, self.target, self.describe_load())?;
+        writeln!(
+            f,
+            "{} to {} ({}), {}",
+            name_on_command_line(&plan.mode),
+            plan.url,
+            self.target,
+            self.describe_load()
+        )?;
         let seconds = self.window.as_secs_f64();
         writeln!(f, "{:<13} {} in {seconds} s", self.operation(), count_exactly(self.operations))?;
         write!(f, "throughput    {}/s", count(self.operations_per_s()))?;
@@ -17,6 +24,12 @@ impl fmt::Display for Report {
             write!(f, ", {:.2} MB/s each way", self.bytes_per_s() / 1e6)?;
         }
         writeln!(f)?;
+        let Totals { compressed_bytes, inflated_bytes, received_bytes, .. } = self.totals;
+        if self.plan.deflate.is_some() && received_bytes > 0 {
+            let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64 * 100.0;
+            let (all, rest) = (share(inflated_bytes, received_bytes), share(compressed_bytes, inflated_bytes));
+            writeln!(f, "deflate       {all:.1} % of what came was compressed, to {rest:.1} % of its length")?;
+        }
         let latency = &self.latency;
         if latency.count > 0 {
             writeln!(f, "latency       {:>9} {:>9} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "p99.9", "max")?;
@@ -45,7 +58,9 @@ impl Report {
         let depth = if plan.depth > 1 { format!(", depth {}", plan.depth) } else { String::new() };
         let rate = plan.rate.map_or_else(String::new, |rate| format!(", {}/s", count_exactly(rate)));
         let fragments = if plan.fragments > 1 { format!(" in {} frames", plan.fragments) } else { String::new() };
-        let messages = format!("{} B {}{fragments}{rate}{depth}", plan.sizes, name_of(plan.kind));
+        let deflate =
+            plan.deflate.map_or_else(String::new, |offer| format!(", deflate {}", name_on_command_line(&offer)));
+        let messages = format!("{} B {}{fragments}{deflate}{rate}{depth}", plan.sizes, name_of(plan.kind));
         match plan.mode {
             Mode::Connect => connections,
             Mode::Broadcast => {

@@ -25,8 +25,9 @@ pub struct Options {
     /// What the windows of all connections may take. Whoever comes when it is spent is agreed with as
     /// [`Policy::Shared`](crate::Policy::Shared) has it.
     pub memory_max: usize,
-    /// What the compressors may take that busy connections with windows have for themselves, about 380 KiB
-    /// each. The others take turns with one.
+    /// What the compressors may take that busy connections with windows have for themselves, up to 380 KiB
+    /// each. The others take turns with one, which has it in the cache always. So many of their own are no
+    /// gain.
     pub engines_max: usize,
     /// For how long a connection with windows has to be sent nothing, until what it was sent before is
     /// forgotten: its next message refers to nothing then. In milliseconds.
@@ -50,7 +51,7 @@ impl Default for Options {
             level: Level::FASTEST,
             bytes_min: 256,
             memory_max: 64 << 20,
-            engines_max: 32 << 20,
+            engines_max: 4 << 20,
             forget_after_ms: 30_000,
             deflate_work_max: 192 << 20,
             inflate_work_max: 64 << 20,

@@ -40,7 +40,7 @@ impl Windows {
     }
 
     fn memory_max(&self) -> usize {
-        self.ours.memory_max() + self.theirs.memory_max()
+        self.ours.sent_memory_max() + self.theirs.memory_max()
     }
 
     fn was_sent_within(&self, ms: u64, now_ms: u64) -> bool {

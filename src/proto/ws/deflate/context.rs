@@ -8,8 +8,10 @@ use crate::proto::ws::deflate::{Level, WindowBits};
 
 /// The sliding window of one direction between two messages: the end of what was sent so far.
 ///
-/// Its memory grows with what is sent, up to 2^`window_bits` bytes, and is used again then. Without
-/// [`Takeover`] it has none.
+/// Its memory grows with what is sent, up to a bound, and is used again then. A receiver has to know all that the
+/// peer may refer to, 2^`window_bits` bytes. A sender is free to know less, and knows at most
+/// [`SENT_LEN_MAX`]: hashing more for each message costs more time than it saves bytes. Without [`Takeover`]
+/// there is no memory.
 pub struct Context {
     window: VecDeque<u8>,
     engine: Option<Engine>,
@@ -40,9 +42,9 @@ impl Context {
         self.engine = None;
     }
 
-    /// Takes the text of a further message, which was compressed by itself: the next one may refer to it.
+    /// Takes the text of a message that was compressed by itself and sent: the next one may refer to it.
     pub fn push(&mut self, message: &[u8]) {
-        self.remember(message);
+        self.remember_sent(message);
         if let Some(engine) = &mut self.engine {
             engine.learn(message);
         }
@@ -81,7 +83,7 @@ impl Context {
         self.window.capacity()
     }
 
-    /// The bytes of memory that the window may come to take.
+    /// The bytes of memory that the window of a receiver may come to take.
     #[must_use]
     pub const fn memory_max(&self) -> usize {
         match self.takeover {
@@ -90,18 +92,33 @@ impl Context {
         }
     }
 
+    /// The bytes of memory that the window of a sender may come to take, without a compressor of its own.
+    #[must_use]
+    pub const fn sent_memory_max(&self) -> usize {
+        let len = self.memory_max();
+        if len < SENT_LEN_MAX { len } else { SENT_LEN_MAX }
+    }
+
     /// How far back a message may refer, as a power of two.
     #[must_use]
     pub const fn window_bits(&self) -> WindowBits {
         self.window_bits
     }
 
-    /// Has the next message of the peer refer to `message`.
-    pub(super) fn remember(&mut self, message: &[u8]) {
-        if self.takeover == Takeover::No {
+    /// Takes the text of a message that came: the next one may refer to it.
+    pub(super) fn remember_received(&mut self, message: &[u8]) {
+        self.remember(message, self.memory_max());
+    }
+
+    /// Takes the text of a message that was compressed with this context.
+    pub(super) fn remember_sent(&mut self, message: &[u8]) {
+        self.remember(message, self.sent_memory_max());
+    }
+
+    fn remember(&mut self, message: &[u8], len_max: usize) {
+        if len_max == 0 {
             return;
         }
-        let len_max = self.window_bits.window_len();
         let message = &message[message.len().saturating_sub(len_max)..];
         let excess = (self.window.len() + message.len()).saturating_sub(len_max);
         self.window.drain(..excess);
@@ -133,6 +150,9 @@ impl Context {
     }
 }
 
+/// The most that a sender keeps of what was sent.
+pub const SENT_LEN_MAX: usize = 4 << 10;
+
 /// Without the text, which is the peers' own.
 impl fmt::Debug for Context {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,7 +176,7 @@ mod tests {
     fn check(messages: &[&[u8]], expect: &[u8], memory_len: usize) {
         let mut context = context(8, Takeover::Yes);
         for message in messages {
-            context.push(message);
+            context.remember_received(message);
         }
         assert_eq!(context.window().concat(), expect);
         assert_eq!(context.memory_len(), memory_len);
@@ -177,6 +197,7 @@ mod tests {
     #[test]
     fn without_takeover_nothing_is_held() {
         let mut context = context(15, Takeover::No);
+        context.remember_received(&[1; 100_000]);
         context.push(&[1; 100_000]);
         assert_eq!((context.window().concat().len(), context.memory_len(), context.memory_max()), (0, 0, 0));
     }
@@ -184,10 +205,19 @@ mod tests {
     #[test]
     fn a_context_that_forgets_has_no_memory() {
         let mut context = context(15, Takeover::Yes);
-        context.push(&[1; 100_000]);
+        context.remember_received(&[1; 100_000]);
         assert_eq!((context.memory_len(), context.memory_max()), (32_768, 32_768));
         context.forget();
         assert_eq!(context.memory_len(), 0);
+    }
+
+    #[test]
+    fn a_sender_keeps_little_of_a_large_window() {
+        for (bits, expect) in [(15, 4_096), (13, 4_096), (12, 4_096), (11, 2_048), (8, 256)] {
+            let mut context = context(bits, Takeover::Yes);
+            context.push(&[1; 100_000]);
+            assert_eq!((context.memory_len(), context.sent_memory_max()), (expect, expect), "{bits} bits");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
+use crate::proto::ws::deflate::context::SENT_LEN_MAX;
 use crate::proto::ws::deflate::engine;
 use crate::proto::ws::deflate::engine::{ENGINE_BITS_MIN, Engine, engine_bits};
 use crate::proto::ws::deflate::{Context, WindowBits};
@@ -38,6 +39,8 @@ pub struct Level(u8);
 impl Level {
     /// Short of time: level 1.
     pub const FASTEST: Self = Self(1);
+    /// What zlib does, and browsers do, unless told otherwise: level 6.
+    pub const USUAL: Self = Self(6);
     /// Short of bandwidth: level 9.
     pub const SHORTEST: Self = Self(9);
 
@@ -75,8 +78,8 @@ impl Deflater {
 
     /// Appends the compressed form of a message to `out`, unless it is not shorter.
     ///
-    /// A context with a compressor of its own ([`Context::engage`]) has the message refer to all of its window. For any other the
-    /// window is hashed anew each time, and only as much of it as the length of the message is worth.
+    /// With a compressor of its own ([`Context::engage`]) a message may refer to all that fits into the window.
+    /// Without, what the context remembers is hashed anew each time.
     ///
     /// Nothing is allocated, apart from the first message for a size of window, and from what `out`
     /// and the `context` have to grow: `out` by little more than the length of the message.
@@ -96,12 +99,10 @@ impl Deflater {
             outcome
         } else {
             let window = if stands_alone { &[] } else { context.whole_window() };
-            let worth = (message.len() * WINDOW_RATIO_MAX).max(WINDOW_LEN_MIN);
-            let window = &window[window.len().saturating_sub(worth)..];
             run(self.engine_after(window, bits), message, room, out)
         };
         if outcome == Outcome::Compressed {
-            context.remember(message);
+            context.remember_sent(message);
         }
         outcome
     }
@@ -174,12 +175,9 @@ fn flush(engine: &mut Deflate, rest: &mut &[u8], space: &mut [u8]) -> usize {
 
 /// What it takes to forget a message, in bytes compressed in that time.
 pub const RESET_WORK: u64 = 1 << 10;
-/// How much of a window is worth its hashing for a message: this much, and more for a longer one.
-const WINDOW_LEN_MIN: usize = 4 << 10;
-const WINDOW_RATIO_MAX: usize = 8;
 /// How far behind a window the engine may look.
 const SCRUBBED_LEN: usize = 8;
-static ZEROS: [u8; WindowBits::MAX.window_len() + SCRUBBED_LEN] = [0; WindowBits::MAX.window_len() + SCRUBBED_LEN];
+static ZEROS: [u8; SENT_LEN_MAX + SCRUBBED_LEN] = [0; SENT_LEN_MAX + SCRUBBED_LEN];
 
 /// With less space, the engine could end each call with another empty block, for ever.
 const SPACE_LEN_MIN: usize = 64;

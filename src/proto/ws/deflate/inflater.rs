@@ -120,7 +120,7 @@ impl Inflater {
         if status != Ok(Status::StreamEnd) || read != END.len() || written != 0 {
             return Err(self.fail(InflateError::Corrupt));
         }
-        context.push(&out[out.len() - self.work.inflated_len..]);
+        context.remember_received(&out[out.len() - self.work.inflated_len..]);
         Ok(())
     }
 

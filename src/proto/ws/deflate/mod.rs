@@ -11,8 +11,8 @@
 //! decompressor nearly fifty. Between two messages nearly all of it is worthless: a message ends at
 //! the border of a block, and all that the next one can refer to is the text of the last 512 bytes
 //! to 32 KiB, the sliding window. So a worker has one [`Inflater`] and one [`Deflater`], and a
-//! connection has a [`Context`] for each direction, which holds that text and not more than has
-//! been sent. Without context takeover it holds nothing. The price is that every message is begun
+//! connection has a [`Context`] for each direction, which holds that text, or for sending its last
+//! four kilobytes, and not more than has been sent. Without context takeover it holds nothing. The price is that every message is begun
 //! with a copy of the window, and for the compressor with hashing it: `cargo bench --bench deflate`
 //! says what that costs. A busy connection may have a compressor of its own for a while, which
 //! saves it the price: see [`Context::engage`].
@@ -35,7 +35,7 @@ mod parameters;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Context, Takeover};
+pub use context::{Context, SENT_LEN_MAX, Takeover};
 pub use deflater::{Deflater, Level, Outcome, RESET_WORK};
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};

@@ -34,10 +34,10 @@ impl Parameters {
         context(self.client_max_window_bits, self.client_no_context_takeover)
     }
 
-    /// The bytes that both contexts of a connection may come to hold.
+    /// The bytes that both contexts of a connection may come to hold in the server.
     #[must_use]
     pub fn memory_max(&self) -> usize {
-        self.server_context().memory_max() + self.client_context().memory_max()
+        self.server_context().sent_memory_max() + self.client_context().memory_max()
     }
 
     /// The answer to the client, for the header `Sec-WebSocket-Extensions`.
@@ -73,7 +73,7 @@ fn context(window_bits: Option<WindowBits>, no_takeover: bool) -> Context {
 }
 
 /// The size of a sliding window as a power of two: 8 to 15.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct WindowBits(u8);
 
 impl WindowBits {
@@ -242,10 +242,11 @@ mod tests {
             };
             assert_eq!(parameters.memory_max(), expect);
         };
-        check(false, false, None, None, 65_536);
+        check(false, false, None, None, 4_096 + 32_768);
         check(true, true, None, None, 0);
         check(true, false, Some(9), Some(9), 512);
         check(false, true, Some(10), None, 1_024);
+        check(false, true, None, None, 4_096);
         check(false, false, Some(12), Some(12), 8_192);
     }
 }

@@ -52,7 +52,7 @@ fn a_compressor_of_its_own_refers_to_all_of_the_window() {
             context.engage(Level::SHORTEST);
         }
         let before = deflate(&mut deflater, &first, &mut context).unwrap();
-        // So far back that only for a longer message it would be worth looking.
+        // Farther back than is remembered without a compressor of its own.
         let payload = deflate(&mut deflater, &first[..300], &mut context).unwrap();
         assert_eq!(payload.len() < 30, engages, "{} bytes", payload.len());
         assert_eq!(inflate_elsewhere(&[before, payload], 15), [&first, &first[..300]].concat());
