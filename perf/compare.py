@@ -6,6 +6,7 @@ import contextlib
 import csv
 import ctypes
 import datetime
+import itertools
 import json
 import os
 import re
@@ -35,6 +36,11 @@ BESIDE_SECONDS_PER_CONNECTION = 0.00025
 
 QUICK = ["16x64x1", "128x1000x1", "128x64x16", "16Kix64x1", "1Mix1x1"]
 SMOKE = ["16x64x1"]
+# Those with compression, for each of these offers.
+DEFLATE = ["1Kix1x1", "1Kix64x1", "1Kix64x16", "1Kix1000x1", "16Kix64x1", "1Mix4x1"]
+OFFERS = ["no-takeover", "takeover"]
+# Of what comes back, so much has to be compressed.
+COMPRESSED_MIN = 0.99
 
 
 def full_cells():
@@ -66,7 +72,8 @@ def parse_options():
                         help="a server to start; {port} in its command is where it listens")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL,PID", help="a server that runs already")
     parser.add_argument("--load", help="the binary with the subcommand bench")
-    parser.add_argument("--cells", default="full", help="full, quick, smoke or SIZExCONNECTIONSxDEPTH,...")
+    parser.add_argument("--cells", default="full", help="full, quick, smoke, deflate or SIZExCONNECTIONSxDEPTH,...")
+    parser.add_argument("--deflate", action="store_true", help="offer compression")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--warmup", type=float, default=0.4)
@@ -79,9 +86,9 @@ def parse_options():
     options = parser.parse_args()
     if options.report:
         return options
-    lists = {"full": list(full_cells()), "quick": QUICK, "smoke": SMOKE}
+    lists = {"full": list(full_cells()), "quick": QUICK, "smoke": SMOKE, "deflate": DEFLATE}
     names = lists.get(options.cells) or options.cells.split(",")
-    options.cells = [cell_of(name) for name in names]
+    options.cells = [cell_of(name, offer) for offer in (OFFERS if options.deflate else [""]) for name in names]
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         die("this takes two processors, one for the server and one for the load")
@@ -98,13 +105,13 @@ def parse_options():
     return options
 
 
-def cell_of(name):
+def cell_of(name, offer):
     match = re.fullmatch(r"(\d+)(Ki|Mi)?x(\d+)x(\d+)", name)
     if not match:
         die(f"a cell is SIZExCONNECTIONSxDEPTH, such as 16x64x1 or 1Kix1000x16, not '{name}'")
     unit = {None: 1, "Ki": 1 << 10, "Mi": 1 << 20}[match[2]]
-    cell = Cell(int(match[1]) * unit, int(match[3]), int(match[4]))
-    if min(cell) < 1:
+    cell = Cell(int(match[1]) * unit, int(match[3]), int(match[4]), offer)
+    if min(cell.size, cell.connections, cell.depth) < 1:
         die(f"'{name}' has a zero in it")
     if cell.size * cell.connections * cell.depth * COPIES > MEMORY_MAX:
         die(f"'{name}' may take more than {MEMORY_MAX >> 30} GiB of memory")
@@ -186,11 +193,13 @@ def answers_right(server, options):
     """Whether it echoes text and binary of many sizes, byte for byte. The floor need only answer."""
     try:
         # The floor's text is still masked, and so not text.
-        for kind in ("--binary",) if server.name == FLOOR else ("--binary", "--text"):
+        kinds = ("--binary",) if server.name == FLOOR else ("--binary", "--text")
+        offers = [f"--deflate={offer}" for offer in OFFERS] if options.deflate else [""]
+        for kind, offer in itertools.product(kinds, offers):
             with server.running() as (url, pid):
                 check = "--no-validate" if server.name == FLOOR else "--validate"
                 report = load(url, pid, options, ["-c", "4", "-s", "16:8,128:4,1024:4,65536:2,1048576:1", "--depth", "4",
-                                                  "-d", "300ms", "-w", "100ms", kind, check], 30)
+                                                  "-d", "300ms", "-w", "100ms", kind, check] + [offer] * bool(offer), 30)
                 if report["error_count"] or not report["operations"]:
                     raise Failure("its echo is not what was sent: " + json.dumps(report["errors"])[:300])
     except Failure as failure:
@@ -201,8 +210,12 @@ def answers_right(server, options):
 
 def measure(server, cell, options):
     """One row's figures. A failure is a row, too: it must not vanish from the results."""
-    arguments = ["-c", str(cell.connections), "-s", str(cell.size), "--binary", "--no-validate",
+    arguments = ["-c", str(cell.connections), "-s", str(cell.size), "--no-validate",
                  "-d", f"{options.seconds * 1000:.0f}ms", "-w", f"{options.warmup * 1000:.0f}ms"]
+    if cell.deflate:
+        arguments += ["--text", f"--deflate={cell.deflate}"]
+    else:
+        arguments.append("--binary")
     if cell.depth > 1:
         arguments += ["--depth", str(cell.depth)]
     seconds_max = options.seconds + options.warmup + 30 + cell.connections / 200
@@ -220,6 +233,14 @@ def measure(server, cell, options):
         again = "measuring again" if attempt + 1 < ATTEMPTS else "keeping the row, which says so"
         print(f"  {server.name}: other programs took {share:.0%} of a processor; {again}", flush=True)
     consumed, latency = report["server"] or {}, report["latency_us"]
+    errors, reply_share = report["error_count"], ""
+    if cell.deflate and report["totals"]["received"]:
+        compressed, inflated, received = (
+            report["totals"][name] for name in ("compressed_bytes", "inflated_bytes", "received_bytes"))
+        if inflated < COMPRESSED_MIN * received:
+            print(f"  {server.name}: it sent {1 - inflated / received:.0%} as it was", flush=True)
+            errors += 1
+        reply_share = rounded(compressed / max(inflated, 1))
     return {
         "others_cpu_share": f"{share:.3f}",
         "messages_per_s": f"{report['operations_per_s']:.1f}",
@@ -230,7 +251,8 @@ def measure(server, cell, options):
         "p50_us": rounded(latency["p50"]),
         "p99_us": rounded(latency["p99"]),
         "server_rss_mib": rounded(consumed.get("resident_bytes", 0) / (1 << 20)),
-        "errors": report["error_count"],
+        "errors": errors,
+        "reply_share": reply_share,
     }
 
 

@@ -3,6 +3,8 @@
 set -euo pipefail
 
 readonly ALL=(ringsock floor fastwebsockets tokio-tungstenite tokio-websockets wtx ws bun picows beast)
+# Those that can compress.
+readonly DEFLATE=(ringsock ringsock-shared @RUSTPEER@ ws bun)
 readonly RUST=(floor fastwebsockets tokio-tungstenite tokio-websockets wtx)
 # Every step that could hang has a limit.
 readonly BUILD_SECONDS=1800 INSTALL_SECONDS=600
@@ -12,11 +14,11 @@ readonly root perf=$root/perf peers=$root/target/peers logs=$root/target/perf/lo
 
 mode=full servers='' rounds='' seconds='' cells='' csv='' report='' build_only='' child=''
 load=${RINGSOCK_LOAD:-} binary=${RINGSOCK_BIN:-}
-foreign=() cpus=() commands=() rust_built=''
+deflate='' foreign=() cpus=() commands=() rust_built=''
 
 usage() {
     cat <<'HELP'
-Usage: perf/compare.sh [--quick | --smoke] [options]
+Usage: perf/compare.sh [--quick | --smoke | --deflate] [options]
        perf/compare.sh --report FILE
 
 Starts ringsock and each peer in turn on one processor, with the same load from another, in several
@@ -25,6 +27,9 @@ loses, and keeps every row as CSV. Builds or installs the peers into target/peer
 leaves out, with a word, what cannot be had. Without an option it measures everything: over an hour.
 
   --quick            a few cells and 3 rounds: under 10 minutes
+  --deflate          the servers that can compress, with permessage-deflate: without context takeover and
+                     with; text that can be compressed, and all of it is, at each server's fastest level:
+                     under 15 minutes
   --smoke            ringsock and the floor, one cell, one round: does it all still work?
   --servers LIST     of ringsock, floor, fastwebsockets, tokio-tungstenite, tokio-websockets, wtx, ws,
                      bun, picows, beast; separated by commas
@@ -81,7 +86,7 @@ main() {
     trap - EXIT
     # shellcheck disable=SC2086 # no quotes: an option that is not there leaves nothing
     exec python3 "$perf/compare.py" --load "$load" --commit "$(commit)" --csv "$csv" --logs "$logs" \
-        --cells "${cells:-$mode}" --rounds "$rounds" ${seconds:+--seconds $seconds} \
+        --cells "${cells:-$mode}" --rounds "$rounds" ${seconds:+--seconds $seconds} ${deflate:+--deflate} \
         "${cpus[@]}" "${commands[@]}" "${foreign[@]}"
 }
 
@@ -95,6 +100,7 @@ parse_options() {
                 ;;
             --quick) mode=quick ;;
             --smoke) mode=smoke ;;
+            --deflate) mode=deflate deflate=deflate ;;
             --build) build_only=yes ;;
             --help | -h)
                 usage
@@ -108,13 +114,15 @@ parse_options() {
     if [[ -z $servers ]]; then
         servers=$(IFS=,; echo "${ALL[*]}")
         [[ $mode != smoke ]] || servers=ringsock,floor
+        [[ -z $deflate ]] || servers=$(IFS=,; echo "${DEFLATE[*]}")
     fi
     for name in ${servers//,/ }; do
-        [[ " ${ALL[*]} " == *" $name "* ]] || die "there is no server '$name'; see --help"
+        [[ " ${ALL[*]} ringsock-shared " == *" $name "* ]] || die "there is no server '$name'; see --help"
+        [[ -z $deflate || " ${DEFLATE[*]} " == *" $name "* ]] || die "$name can't compress, or is not told how to"
     done
     case $mode in
         full) rounds=${rounds:-5} ;;
-        quick) rounds=${rounds:-3} ;;
+        quick | deflate) rounds=${rounds:-3} ;;
         smoke) rounds=${rounds:-1} seconds=${seconds:-0.5} ;;
     esac
     csv=${csv:-$root/target/perf/$(date -u +%Y-%m-%d-%H%M%S).csv}
@@ -170,13 +178,19 @@ commit() {
 # Adds the command of a server to `commands`, or says why not.
 prepare() {
     case $1 in
-        ringsock) add ringsock "$("$binary" --version | awk '{ print $2 }')" \
-            "$(quoted "$binary") serve --listen 127.0.0.1:{port} --workers 1" ;;
+        ringsock) add_ringsock ringsock "${deflate:+dedicated}" ;;
+        ringsock-shared) add_ringsock ringsock-shared shared ;;
         floor | fastwebsockets | tokio-tungstenite | tokio-websockets | wtx) prepare_rust "$1" ;;
         ws | bun) prepare_js "$1" ;;
         picows) prepare_picows ;;
         beast) prepare_beast ;;
     esac
+}
+
+# add_ringsock NAME POLICY
+add_ringsock() {
+    add "$1" "$("$binary" --version | awk '{ print $2 }')" \
+        "$(quoted "$binary") serve --listen 127.0.0.1:{port} --workers 1 --deflate ${2:-off}"
 }
 
 add() {
@@ -204,7 +218,7 @@ prepare_rust() {
         done
     fi
     if [[ -x $peers/rust/release/peer-$1 ]]; then
-        add "$1" "$(locked_version "$1")" "$(quoted "$peers/rust/release/peer-$1") {port}"
+        add "$1" "$(locked_version "$1")" "$(quoted "$peers/rust/release/peer-$1") {port} $deflate"
     else
         skip "$1" 'it could not be built, see above'
     fi
@@ -234,7 +248,7 @@ prepare_js() {
     [[ $1 != bun ]] || program=$peers/js/node_modules/bun/bin/bun.exe
     bounded 20 "$program" --version >/dev/null 2>&1 || { skip "$1" "$program does not run"; return; }
     version=$(awk -F'"' '$2 == "version" { print $4; exit }' "$peers/js/node_modules/$1/package.json")
-    add "$1" "$version" "$(quoted "$program") $(quoted "$peers/js/$1.js") {port}"
+    add "$1" "$version" "$(quoted "$program") $(quoted "$peers/js/$1.js") {port} $deflate"
 }
 
 prepare_picows() {

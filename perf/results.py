@@ -8,7 +8,7 @@ from collections import defaultdict, namedtuple
 COLUMNS = [
     "date", "commit", "machine", "kernel", "server", "version", "size", "connections", "depth", "round",
     "seconds", "messages_per_s", "mb_per_s", "server_cpu_us_per_message", "server_cpu_share",
-    "load_cpu_share", "others_cpu_share", "p50_us", "p99_us", "server_rss_mib", "errors",
+    "load_cpu_share", "others_cpu_share", "p50_us", "p99_us", "server_rss_mib", "errors", "deflate", "reply_share",
 ]
 OURS = "ringsock"
 FLOOR = "floor"
@@ -16,8 +16,8 @@ FLOOR = "floor"
 BUSY = 0.97
 # What others may use of a processor during a measurement that counts as undisturbed.
 QUIET = 0.05
-# The fields that make a cell, and those that make two rows comparable.
-Cell = namedtuple("Cell", "size connections depth")
+# The fields that make a cell, and so make two rows comparable. `deflate` is what the load offers, or empty.
+Cell = namedtuple("Cell", "size connections depth deflate", defaults=[""])
 Ratio = namedtuple("Ratio", "median least most")
 
 
@@ -29,12 +29,13 @@ def size_name(size):
 
 
 def cell_name(cell):
-    return f"{size_name(cell.size)}x{cell.connections}x{cell.depth}"
+    name = f"{size_name(cell.size)}x{cell.connections}x{cell.depth}"
+    return f"{name} {cell.deflate}" if cell.deflate else name
 
 
 def read(path):
     """Reads rows; numbers become numbers, what was not measured None."""
-    texts = {"date", "commit", "machine", "kernel", "server", "version"}
+    texts = {"date", "commit", "machine", "kernel", "server", "version", "deflate"}
     wholes = {"size", "connections", "depth", "round", "errors"}
     rows = []
     with open(path, newline="", encoding="utf-8") as file:
@@ -56,7 +57,7 @@ class Results:
         self.rows = rows
         self.groups = defaultdict(list)
         for row in rows:
-            cell = Cell(row["size"], row["connections"], row["depth"])
+            cell = Cell(row["size"], row["connections"], row["depth"], row["deflate"])
             self.groups[cell, row["server"]].append(row)
         self.cells = sorted({cell for cell, _ in self.groups})
         names = list(dict.fromkeys(row["server"] for row in rows))
@@ -109,9 +110,10 @@ def table(results, write=print):
     means = defaultdict(list)
     for cell in results.cells:
         write("")
-        write(f"{size_name(cell.size)} B, {cell.connections} connections, {cell.depth} under way on each")
+        offer = f", deflate with {cell.deflate}" if cell.deflate else ""
+        write(f"{size_name(cell.size)} B, {cell.connections} connections, {cell.depth} under way on each{offer}")
         write(f"  {'':20}{'messages/s':>12}  {'ringsock is':19}{'CPU us/msg':>11}  {'ringsock is':19}"
-              f"{'p50 us':>9}{'p99 us':>10}")
+              f"{'p50 us':>9}{'p99 us':>10}" + (f"{'replies':>10}" if cell.deflate else ""))
         for server in results.servers:
             if (cell, server) not in results.groups:
                 continue
@@ -125,6 +127,8 @@ def table(results, write=print):
                 ratios = [None, None]
             p50, p99 = (results.median(cell, server, name) for name in ("p50_us", "p99_us"))
             star = "*" if results.load_was_the_limit(cell, server) else " "
+            share = results.median(cell, server, "reply_share")
+            share = "" if share is None else f"{share:>10.1%}"
             note = f"  {errors} errors in other rounds" if errors else ""
             if results.disturbed(cell, server):
                 note += "  disturbed"
@@ -136,12 +140,14 @@ def table(results, write=print):
                     note += "  LOST: " + ", ".join(what)
                     lost.append((cell, server, what))
             write(f"  {server:20}{rate:>11,.0f}{star}  {spread(ratios[0]):19}{number(cpu):>11}  "
-                  f"{spread(ratios[1]):19}{number(p50):>9}{number(p99):>10}{note}")
+                  f"{spread(ratios[1]):19}{number(p50):>9}{number(p99):>10}{share}{note}")
     write("")
     write("'ringsock is 1.20 (1.15-1.26)': 1.20 times as fast, or as cheap, as the median of the rounds has it,")
     write("between 1.15 and 1.26 in single rounds. Below 1 the row is LOST; with ? the rounds disagree.")
     write("disturbed: other programs took more than a twentieth of a processor in at least one round.")
     write("*: the load was the limit and the server had time left, so compare CPU, not the rate.")
+    if any(cell.deflate for cell in results.cells):
+        write("replies: what is left of them when they are compressed.")
     if means:
         write("")
         write("geometric means over the cells measured")
@@ -151,7 +157,7 @@ def table(results, write=print):
     write("")
     write(f"ringsock loses {len(lost)} of {compared} rows" + (":" if lost else ""))
     for cell, server, what in lost:
-        write(f"  {cell_name(cell):14}{server:20}{', '.join(what)}")
+        write(f"  {cell_name(cell):26}{server:20}{', '.join(what)}")
 
 
 def geometric(ratios, which):

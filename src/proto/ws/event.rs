@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use crate::buf::{Block, Pool};
-use crate::proto::ws::deflate::{Context, InflateError, Inflater};
+use crate::proto::ws::deflate::{Context, InflateError, Inflater, PROMISED_LEN_MIN};
 use crate::proto::ws::{CloseCode, HEADER_LEN_MAX, Opcode, ProtocolError};
 use crate::simd::utf8;
 
@@ -120,6 +120,9 @@ impl Compressed<'_> {
         block.resize(start, 0);
         let inflated = inflater.inflate(&self.payload, context, len_max, &mut block);
         self.payload.give_back(pool);
+        if block.len() >= PROMISED_LEN_MIN {
+            block.shrink_to_fit();
+        }
         let error = match inflated {
             Ok(()) if self.kind == MessageKind::Binary || utf8::is_valid(&block[start..]) => {
                 return Ok(Message { kind: self.kind, payload: Payload::Block { block, start } });

@@ -204,12 +204,15 @@ struct Step {
 /// Zeroed space behind `out`, at most `room` bytes, for what `piece_len` bytes may inflate to.
 ///
 /// Memory doubles with what is in it already, and is never more than `room` asks for: a few bytes
-/// that promise a lot get little.
+/// that promise a lot get little. From a mebibyte on it is asked for once, to the limit: doubling on would
+/// have up to three times as much in use, since every part is copied to a larger one, and what is not
+/// written to yet is only a promise of the kernel's.
 fn extend(out: &mut Vec<u8>, room: usize, piece_len: usize) -> &mut [u8] {
     let start = out.len();
     let wanted = piece_len.saturating_mul(USUAL_RATIO).clamp(SPACE_LEN_MIN, SPACE_LEN_MAX).min(room);
     if out.capacity() - start < wanted {
-        out.reserve_exact(wanted.max(start).min(room));
+        let more = if start < PROMISED_LEN_MIN { wanted.max(start).min(room) } else { room };
+        out.reserve_exact(more);
     }
     out.resize(start + wanted, 0);
     &mut out[start..]
@@ -224,3 +227,5 @@ const END: &[u8] = b"\x00\x00\xff\xff\x01\x00\x00\xff\xff";
 const USUAL_RATIO: usize = 5;
 const SPACE_LEN_MIN: usize = 512;
 const SPACE_LEN_MAX: usize = 64 << 10;
+/// The length from which on a message has memory for all that it may become.
+pub(in crate::proto::ws) const PROMISED_LEN_MIN: usize = 1 << 20;

@@ -37,6 +37,7 @@ mod tests;
 
 pub use context::{Context, SENT_LEN_MAX, Takeover};
 pub use deflater::{Deflater, Level, Outcome, RESET_WORK};
+pub(super) use inflater::PROMISED_LEN_MIN;
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};
 pub use offer::{AnswerError, Offer};

@@ -212,10 +212,50 @@ fn memory_grows_with_what_is_inflated() {
 }
 
 #[test]
+fn a_long_message_is_in_memory_once() {
+    let zeros = compress_to_vec(&vec![0; 10 << 20], 9);
+    let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+    inflater.begin(&context(15, Takeover::Yes), 20 << 20);
+    let mut moves = 0;
+    for piece in zeros.chunks(200) {
+        let (before, capacity) = (out.len(), out.capacity());
+        inflater.push(piece, &mut out).unwrap();
+        moves += usize::from(before >= 2 << 20 && out.capacity() != capacity);
+    }
+    assert_eq!((out.len(), moves), (10 << 20, 0), "it is not copied to a larger place again and again");
+}
+
+#[test]
 fn work_counts_bytes_read_and_written() {
     let (mut inflater, mut context) = (Inflater::new(), context(15, Takeover::Yes));
     for payload in [HELLO, HELLO_AGAIN] {
         inflate(&mut inflater, &[payload], &mut context, 100).unwrap();
         assert_eq!((inflater.work().compressed_len, inflater.work().inflated_len), (payload.len(), 5));
     }
+}
+
+/// Whatever the input, it is worked off in a loop and not by calls within calls.
+#[test]
+fn d6_inflating_needs_little_stack_for_any_input() {
+    let work = || {
+        let mut inflater = Inflater::new();
+        let (mut rejected, mut payload) = (0, Vec::new());
+        let text = feed(1, 20_000);
+        let _ = deflater(9).deflate(&text, &mut context(15, Takeover::No), &mut payload);
+        for seed in 0..3_000 {
+            let mut ours = context(15, Takeover::Yes);
+            // Noise; then what is right up to some byte; then short codes and empty blocks without end.
+            let mut input = match seed % 3 {
+                0 => noise(seed, 600, 256),
+                1 => payload.clone(),
+                _ => noise(seed, 5_000, 2),
+            };
+            let at = usize::try_from(seed * 7).unwrap() % input.len();
+            input[at] ^= 1 << (seed % 8);
+            rejected += u32::from(inflate(&mut inflater, &[&input], &mut ours, 1 << 20).is_err());
+        }
+        rejected
+    };
+    let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(work).unwrap();
+    assert!(thread.join().unwrap() > 2_000);
 }
