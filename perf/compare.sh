@@ -4,8 +4,8 @@ set -euo pipefail
 
 readonly ALL=(ringsock floor fastwebsockets tokio-tungstenite tokio-websockets wtx ws bun picows beast)
 # Those that can compress.
-readonly DEFLATE=(ringsock ringsock-shared @RUSTPEER@ ws bun)
-readonly RUST=(floor fastwebsockets tokio-tungstenite tokio-websockets wtx)
+readonly DEFLATE=(ringsock ringsock-shared sockudo-ws yawc ws bun)
+readonly RUST=(floor fastwebsockets tokio-tungstenite tokio-websockets wtx sockudo-ws yawc)
 # Every step that could hang has a limit.
 readonly BUILD_SECONDS=1800 INSTALL_SECONDS=600
 
@@ -117,7 +117,7 @@ parse_options() {
         [[ -z $deflate ]] || servers=$(IFS=,; echo "${DEFLATE[*]}")
     fi
     for name in ${servers//,/ }; do
-        [[ " ${ALL[*]} ringsock-shared " == *" $name "* ]] || die "there is no server '$name'; see --help"
+        [[ " ${ALL[*]} ${DEFLATE[*]} " == *" $name "* ]] || die "there is no server '$name'; see --help"
         [[ -z $deflate || " ${DEFLATE[*]} " == *" $name "* ]] || die "$name can't compress, or is not told how to"
     done
     case $mode in
@@ -180,7 +180,7 @@ prepare() {
     case $1 in
         ringsock) add_ringsock ringsock "${deflate:+dedicated}" ;;
         ringsock-shared) add_ringsock ringsock-shared shared ;;
-        floor | fastwebsockets | tokio-tungstenite | tokio-websockets | wtx) prepare_rust "$1" ;;
+        floor | fastwebsockets | tokio-tungstenite | tokio-websockets | wtx | sockudo-ws | yawc) prepare_rust "$1" ;;
         ws | bun) prepare_js "$1" ;;
         picows) prepare_picows ;;
         beast) prepare_beast ;;

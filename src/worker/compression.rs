@@ -25,9 +25,8 @@ pub struct Options {
     /// What the windows of all connections may take. Whoever comes when it is spent is agreed with as
     /// [`Policy::Shared`](crate::Policy::Shared) has it.
     pub memory_max: usize,
-    /// What the compressors may take that busy connections with windows have for themselves, up to 380 KiB
-    /// each. The others take turns with one, which has it in the cache always. So many of their own are no
-    /// gain.
+    /// What the compressor may take to remember the connections with windows that it serves: up to 380 KiB for
+    /// each. It serves those better and faster as long as all that fits into the processor's cache.
     pub engines_max: usize,
     /// For how long a connection with windows has to be sent nothing, until what it was sent before is
     /// forgotten: its next message refers to nothing then. In milliseconds.
@@ -93,7 +92,7 @@ impl Compression {
         Self {
             options,
             inflater: None,
-            deflater: Deflater::new(options.level),
+            deflater: Deflater::with_memory(options.level, options.engines_max),
             alone: Context::new(WindowBits::MAX, Takeover::No),
             windows: Table::default(),
             fan_out: None,
@@ -151,7 +150,7 @@ impl Compression {
     pub(super) fn sent(&mut self, key: Key, agreement: Agreement, now_ms: u64) {
         let work = self.deflater.work();
         if work != self.deflate_work_seen && agreement.has_windows {
-            self.windows.sent(key, now_ms, self.options.level, self.options.engines_max);
+            self.windows.sent(key, now_ms);
         }
         self.deflate_work_seen = work;
     }
@@ -227,6 +226,7 @@ impl Compression {
     /// Lets go of what is not in use any more.
     pub(super) fn trim(&mut self, now_ms: u64) {
         self.fan_out = None;
+        self.deflater.trim();
         self.windows.trim(now_ms, self.options.forget_after_ms);
         if self.scratch.capacity() > SCRATCH_LEN_MAX {
             self.scratch = Vec::new();
@@ -235,7 +235,10 @@ impl Compression {
 
     /// Whether there is nothing to trim, now or later.
     pub(super) fn is_trim(&self) -> bool {
-        self.fan_out.is_none() && self.windows.is_trim() && self.scratch.capacity() <= SCRATCH_LEN_MAX
+        self.fan_out.is_none()
+            && self.deflater.is_trim()
+            && self.windows.is_trim()
+            && self.scratch.capacity() <= SCRATCH_LEN_MAX
     }
 
     /// Whether no connection has windows.

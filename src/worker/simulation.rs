@@ -86,8 +86,11 @@ fn options(random: &mut Random) -> Options {
         straight_bytes_min: random.piece(30_000) - 1,
         block_bytes_min: random.piece(10_000) - 1,
         messages: Limits { message_bytes_max: script::MESSAGE_BYTES_MAX, ..Limits::default() },
-        // What the scripts expect is what one compressor makes of all that it was told.
-        compression: CompressionOptions { engines_max: 0, forget_after_ms: u64::MAX, ..CompressionOptions::default() },
+        compression: CompressionOptions {
+            engines_max: random.below(4) << 19,
+            forget_after_ms: random.piece(20_000) as u64,
+            ..CompressionOptions::default()
+        },
         ..Options::default()
     }
 }

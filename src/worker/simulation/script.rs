@@ -1,6 +1,8 @@
 //! What a simulated peer says, and what a plain reference says it must be answered.
 
-use crate::proto::ws::deflate::{Context, Deflater, Level, Outcome, Takeover, WindowBits};
+use std::ops::Range;
+
+use crate::proto::ws::deflate::{Context, Deflater, Inflater, Level, Outcome, Takeover, WindowBits};
 use crate::ring::sim::{Ending, Peer, Random};
 use crate::worker::CompressionOptions;
 use crate::worker::simulation::is_rude;
@@ -45,24 +47,24 @@ pub(super) struct Script {
     compression: Option<Compression>,
 }
 
-/// What a peer that compresses knows of either side.
+/// What a peer that compresses knows of its own messages, and of what was agreed.
 struct Compression {
-    peer: (Deflater, Context),
-    server: (Deflater, Context),
+    deflater: Deflater,
+    context: Context,
+    takeover: Takeover,
 }
 
 impl Compression {
     fn new(takeover: Takeover) -> Self {
-        let context = || Context::new(WindowBits::MAX, takeover);
-        let level = CompressionOptions::default().level;
-        Self { peer: (Deflater::new(Level::SHORTEST), context()), server: (Deflater::new(level), context()) }
+        let context = Context::new(WindowBits::MAX, takeover);
+        Self { deflater: Deflater::new(Level::SHORTEST), context, takeover }
     }
-}
 
-/// The compressed form of a message, if it is shorter.
-fn compress((deflater, context): &mut (Deflater, Context), message: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    (deflater.deflate(message, context, &mut out) == Outcome::Compressed).then_some(out)
+    /// The compressed form of a message, if it is shorter.
+    fn deflate(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        (self.deflater.deflate(message, &mut self.context, &mut out) == Outcome::Compressed).then_some(out)
+    }
 }
 
 impl Script {
@@ -113,7 +115,9 @@ impl Script {
     /// Compares what the peer got with the reference.
     #[track_caller]
     pub(super) fn check(&self, peer: &Peer, verdict: Verdict) {
-        let got = &peer.received;
+        let inflated =
+            self.compression.as_ref().map(|compression| inflate_frames(&peer.received, compression.takeover));
+        let got = inflated.as_ref().unwrap_or(&peer.received);
         if self.status_only && verdict == Verdict::Whole && self.stays(peer) {
             assert!(got.starts_with(&self.expect) && got.ends_with(b"\n"), "{}", String::from_utf8_lossy(got));
             assert!(peer.saw_fin, "a refusal ends with FIN");
@@ -155,7 +159,7 @@ impl Script {
         let payload = if text { text_of(number, len, random) } else { binary_of(number, len, random) };
         let pieces = if random.one_in(3) { 1 + random.below(5) } else { 1 };
         let compressed = match &mut self.compression {
-            Some(Compression { peer, .. }) if random.one_in(2) => compress(peer, &payload),
+            Some(compression) if random.one_in(2) => compression.deflate(&payload),
             _ => None,
         };
         let mark = if compressed.is_some() { 0x40 } else { 0 };
@@ -172,16 +176,7 @@ impl Script {
             }
         }
         let first = 0x82 - u8::from(text);
-        let answer = match &mut self.compression {
-            Some(Compression { server, .. }) if payload.len() >= CompressionOptions::default().bytes_min => {
-                compress(server, &payload)
-            }
-            _ => None,
-        };
-        match answer {
-            Some(answer) => self.expect_frame(first | 0x40, &answer),
-            None => self.expect_frame(first, &payload),
-        }
+        self.expect_frame(first, &payload);
     }
 
     fn say_ping(&mut self, number: usize, random: &mut Random) {
@@ -262,6 +257,46 @@ impl Script {
         self.expect.extend(bytes);
         self.frame_ends.push(self.expect.len());
     }
+}
+
+/// What a server sent as if it had compressed nothing. How it compresses is its own affair, as long as the peer
+/// understands it; but only what is long enough, and what becomes shorter. A compressed frame that is cut off
+/// at the end is left out.
+#[track_caller]
+fn inflate_frames(received: &[u8], takeover: Takeover) -> Vec<u8> {
+    let head_len = received.windows(4).position(|end| end == b"\r\n\r\n").map_or(received.len(), |at| at + 4);
+    let (head, mut rest) = received.split_at(head_len);
+    let (mut out, mut inflater, mut context) =
+        (head.to_vec(), Inflater::new(), Context::new(WindowBits::MAX, takeover));
+    while let Some(&first) = rest.first() {
+        let is_compressed = first & 0x40 != 0;
+        let Some(payload) = payload_of(rest) else {
+            out.extend(if is_compressed { &[] } else { rest });
+            break;
+        };
+        let (frame_bytes, behind) = rest.split_at(rest.len().min(payload.end));
+        rest = behind;
+        if is_compressed {
+            let (payload, mut message) = (&frame_bytes[payload], Vec::new());
+            inflater.inflate(payload, &mut context, MESSAGE_BYTES_MAX, &mut message).expect("the peer understands it");
+            assert!(message.len() >= CompressionOptions::default().bytes_min && payload.len() < message.len());
+            out.extend(frame(first & !0x40, &message, 0));
+        } else {
+            out.extend(frame_bytes);
+        }
+    }
+    out
+}
+
+/// Where the payload of the first frame is, if all of it is there.
+fn payload_of(bytes: &[u8]) -> Option<Range<usize>> {
+    let (start, len) = match *bytes.get(1)? {
+        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+        short => (2, u64::from(short)),
+    };
+    let end = start + usize::try_from(len).ok()?;
+    (end <= bytes.len()).then_some(start..end)
 }
 
 /// A frame without a key, the plain way: the reference owes nothing to the encoder under test.

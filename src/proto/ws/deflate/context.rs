@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::proto::ws::deflate::engine::{ENGINE_BITS_MIN, Engine};
-use crate::proto::ws::deflate::{Level, WindowBits};
+use crate::proto::ws::deflate::WindowBits;
+use crate::proto::ws::deflate::engines::Place;
 
 /// The sliding window of one direction between two messages: the end of what was sent so far.
 ///
@@ -14,7 +14,8 @@ use crate::proto::ws::deflate::{Level, WindowBits};
 /// there is no memory.
 pub struct Context {
     window: VecDeque<u8>,
-    engine: Option<Engine>,
+    /// Where the deflater may know what was sent, if this is for sending.
+    place: Option<Place>,
     window_bits: WindowBits,
     takeover: Takeover,
 }
@@ -32,49 +33,20 @@ impl Context {
     /// The context of a direction in which nothing has been sent.
     #[must_use]
     pub const fn new(window_bits: WindowBits, takeover: Takeover) -> Self {
-        Self { window: VecDeque::new(), engine: None, window_bits, takeover }
+        Self { window: VecDeque::new(), place: None, window_bits, takeover }
     }
 
-    /// Gives the memory back, and the engine. Only for sending: a sender need not refer to what it has sent,
+    /// Gives the memory back. Only for sending: a sender need not refer to what it has sent,
     /// but a receiver has to know what the peer may refer to.
     pub fn forget(&mut self) {
         self.window = VecDeque::new();
-        self.engine = None;
+        self.place = None;
     }
 
     /// Takes the text of a message that was compressed by itself and sent: the next one may refer to it.
     pub fn push(&mut self, message: &[u8]) {
         self.remember_sent(message);
-        if let Some(engine) = &mut self.engine {
-            engine.learn(message);
-        }
-    }
-
-    /// Takes a compressor of its own, for sending while the connection is busy: it knows the window, which
-    /// need not be hashed anew for each message then. Without [`Takeover`] there is nothing to know, and
-    /// nothing happens.
-    pub fn engage(&mut self, level: Level) {
-        if self.engine_memory_len() > 0 && self.engine.is_none() {
-            self.engine = Some(Engine::new(level, self.window_bits));
-        }
-    }
-
-    /// Drops the compressor of its own, if there is one. The window stays.
-    pub fn disengage(&mut self) {
-        self.engine = None;
-    }
-
-    /// Whether it has a compressor of its own.
-    #[must_use]
-    pub const fn is_engaged(&self) -> bool {
-        self.engine.is_some()
-    }
-
-    /// The bytes of memory that a compressor of its own takes, or zero if it can have none.
-    #[must_use]
-    pub const fn engine_memory_len(&self) -> usize {
-        let has_references = self.window_bits.get() >= ENGINE_BITS_MIN && self.memory_max() > 0;
-        if has_references { Engine::memory_len(self.window_bits) } else { 0 }
+        self.place = None;
     }
 
     /// The bytes of memory that the window takes now.
@@ -92,7 +64,7 @@ impl Context {
         }
     }
 
-    /// The bytes of memory that the window of a sender may come to take, without a compressor of its own.
+    /// The bytes of memory that the window of a sender may come to take.
     #[must_use]
     pub const fn sent_memory_max(&self) -> usize {
         let len = self.memory_max();
@@ -130,13 +102,13 @@ impl Context {
         self.window.extend(message);
     }
 
-    /// Its own compressor, if it has one, ready for a message that follows the window.
-    pub(super) fn ready_engine(&mut self) -> Option<&mut Engine> {
-        let engine = self.engine.as_mut()?;
-        if !engine.is_in_step() {
-            engine.begin(self.window.make_contiguous());
-        }
-        Some(engine)
+    /// Where the deflater may go on; it says where that is after the message.
+    pub(super) fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
+    pub(super) fn set_place(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// The window in two parts, the older one first.

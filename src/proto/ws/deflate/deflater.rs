@@ -4,14 +4,13 @@ use std::fmt;
 
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-use crate::proto::ws::deflate::context::SENT_LEN_MAX;
-use crate::proto::ws::deflate::engine;
-use crate::proto::ws::deflate::engine::{ENGINE_BITS_MIN, Engine, engine_bits};
+use crate::proto::ws::deflate::engines;
+use crate::proto::ws::deflate::engines::{ENGINE_BITS_MIN, Engines, engine_bits};
 use crate::proto::ws::deflate::{Context, WindowBits};
 
 /// A compressor for any number of connections.
 ///
-/// Nothing of a message stays in it: each is begun with the [`Context`] of its connection.
+/// Each message is begun with the [`Context`] of its connection; nothing of another's gets into it.
 ///
 /// There is no window of 256 bytes in zlib. To a peer that insists on one, only messages that are
 /// not longer are compressed, each on its own: no reference can be too long then.
@@ -27,8 +26,10 @@ use crate::proto::ws::deflate::{Context, WindowBits};
 /// ```
 pub struct Deflater {
     level: Level,
-    /// One for each size of window, from [`ENGINE_BITS_MIN`] on, made when it is first needed.
-    engines: [Option<Deflate>; ENGINE_COUNT],
+    /// For messages that stand alone. One for each size of window, from [`ENGINE_BITS_MIN`] on, made when it
+    /// is first needed.
+    alone: [Option<Deflate>; ENGINE_COUNT],
+    engines: Engines,
     work: u64,
 }
 
@@ -72,34 +73,47 @@ pub enum Outcome {
 impl Deflater {
     /// A compressor that takes more or less pains.
     #[must_use]
-    pub const fn new(level: Level) -> Self {
-        Self { level, engines: [const { None }; ENGINE_COUNT], work: 0 }
+    pub fn new(level: Level) -> Self {
+        Self::with_memory(level, 0)
+    }
+
+    /// A compressor that uses `memory_max` bytes to remember the connections that it serves, but at least as
+    /// much as for one: a message of these is begun faster, and may refer to more.
+    #[must_use]
+    pub fn with_memory(level: Level, memory_max: usize) -> Self {
+        Self { level, alone: [const { None }; ENGINE_COUNT], engines: Engines::new(level, memory_max), work: 0 }
     }
 
     /// Appends the compressed form of a message to `out`, unless it is not shorter.
     ///
-    /// With a compressor of its own ([`Context::engage`]) a message may refer to all that fits into the window.
-    /// Without, what the context remembers is hashed anew each time.
-    ///
-    /// Nothing is allocated, apart from the first message for a size of window, and from what `out`
-    /// and the `context` have to grow: `out` by little more than the length of the message.
+    /// For a connection that it does not remember, with a window, it makes ready anew what takes
+    /// [`engine_memory_len`](Self::engine_memory_len) bytes, and learns what the `context` knows. Nothing else
+    /// is allocated, apart from what `out` and the `context` have to grow: `out` by little more than the length
+    /// of the message.
     pub fn deflate(&mut self, message: &[u8], context: &mut Context, out: &mut Vec<u8>) -> Outcome {
         let bits = context.window_bits();
-        let stands_alone = bits.get() < ENGINE_BITS_MIN;
-        if stands_alone && message.len() > bits.window_len() {
+        let is_small = bits.get() < ENGINE_BITS_MIN;
+        if is_small && message.len() > bits.window_len() {
             return Outcome::NotShorter;
         }
-        let room = message.len() + TAIL.len(); // not more, so that a result that fits is shorter
         self.work += message.len() as u64;
-        let outcome = if let Some(engine) = context.ready_engine() {
-            let outcome = run(engine.stream(), message, room, out);
-            if outcome == Outcome::NotShorter {
-                engine.unlearn();
+        let room = message.len() + TAIL.len(); // not more, so that a result that fits is shorter
+        let outcome = if is_small || context.sent_memory_max() == 0 {
+            run(self.alone(bits), message, room, out)
+        } else {
+            let (stream, place, is_new) = self.engines.take(context.take_place(), bits);
+            if is_new {
+                let window = context.whole_window();
+                self.work += BEGIN_WORK + window.len() as u64;
+                stream.set_dictionary(window).expect("a raw stream may begin with any window");
+            }
+            let outcome = run(stream, message, room, out);
+            match outcome {
+                Outcome::Compressed => context.set_place(place),
+                // It has learned what the peer does not know.
+                Outcome::NotShorter => self.engines.spoil(place),
             }
             outcome
-        } else {
-            let window = if stands_alone { &[] } else { context.whole_window() };
-            run(self.engine_after(window, bits), message, room, out)
         };
         if outcome == Outcome::Compressed {
             context.remember_sent(message);
@@ -107,35 +121,38 @@ impl Deflater {
         outcome
     }
 
-    /// What it has done so far: the bytes of the messages and those of windows that had to be hashed, and
-    /// [`RESET_WORK`] for each message that was not compressed by a connection's own compressor.
+    /// Lets go of what is remembered of connections that were not served since the last call.
+    pub fn trim(&mut self) {
+        self.engines.trim();
+    }
+
+    /// Whether there is nothing to [`trim`](Self::trim).
+    #[must_use]
+    pub fn is_trim(&self) -> bool {
+        self.engines.is_empty()
+    }
+
+    /// What it has done so far: the bytes of the messages and those of windows that had to be learned, and
+    /// [`BEGIN_WORK`] for each message of a connection that it did not remember.
     #[must_use]
     pub const fn work(&self) -> u64 {
         self.work
     }
 
-    /// The bytes of memory that it takes for each size of window that it has met, once.
+    /// The bytes of memory that it takes for a size of window: once for all messages that stand alone, and
+    /// once for each connection that it remembers.
     #[must_use]
     pub const fn engine_memory_len(window_bits: WindowBits) -> usize {
-        Engine::memory_len(window_bits)
+        engines::memory_len_of(window_bits)
     }
 
-    /// The engine that is everybody's, ready for a message that follows what `window` holds.
-    fn engine_after(&mut self, window: &[u8], bits: WindowBits) -> &mut Deflate {
-        self.work += RESET_WORK + 2 * window.len() as u64;
-        let level = self.level;
-        let slot = &mut self.engines[usize::from(engine_bits(bits) - ENGINE_BITS_MIN)];
-        let engine = slot.get_or_insert_with(|| engine::make(level, bits));
-        engine.reset();
-        if !window.is_empty() {
-            // The engine hashes the end of a window together with a byte behind it, where there still stands
-            // what another connection has said; and by the hashes the length of the result may differ. So
-            // that place is overwritten first.
-            engine.set_dictionary(&ZEROS[..window.len() + SCRUBBED_LEN]).expect("a raw stream may begin with any");
-            engine.reset();
-            engine.set_dictionary(window).expect("a raw stream may begin with any window");
-        }
-        engine
+    /// The engine for messages that stand alone, ready for one.
+    fn alone(&mut self, window_bits: WindowBits) -> &mut Deflate {
+        self.work += BEGIN_WORK;
+        let slot = &mut self.alone[usize::from(engine_bits(window_bits) - ENGINE_BITS_MIN)];
+        let stream = slot.get_or_insert_with(|| engines::make(self.level, window_bits));
+        stream.reset();
+        stream
     }
 }
 
@@ -173,12 +190,8 @@ fn flush(engine: &mut Deflate, rest: &mut &[u8], space: &mut [u8]) -> usize {
     len(engine.total_out(), written)
 }
 
-/// What it takes to forget a message, in bytes compressed in that time.
-pub const RESET_WORK: u64 = 1 << 10;
-/// How far behind a window the engine may look.
-const SCRUBBED_LEN: usize = 8;
-static ZEROS: [u8; SENT_LEN_MAX + SCRUBBED_LEN] = [0; SENT_LEN_MAX + SCRUBBED_LEN];
-
+/// What it takes to begin with another connection, in bytes compressed in that time.
+pub const BEGIN_WORK: u64 = 1 << 10;
 /// With less space, the engine could end each call with another empty block, for ever.
 const SPACE_LEN_MIN: usize = 64;
 /// The end of a flushed stream, which is left out (section 7.2.1).

@@ -12,10 +12,10 @@
 //! the border of a block, and all that the next one can refer to is the text of the last 512 bytes
 //! to 32 KiB, the sliding window. So a worker has one [`Inflater`] and one [`Deflater`], and a
 //! connection has a [`Context`] for each direction, which holds that text, or for sending its last
-//! four kilobytes, and not more than has been sent. Without context takeover it holds nothing. The price is that every message is begun
-//! with a copy of the window, and for the compressor with hashing it: `cargo bench --bench deflate`
-//! says what that costs. A busy connection may have a compressor of its own for a while, which
-//! saves it the price: see [`Context::engage`].
+//! four kilobytes, and not more than has been sent. Without context takeover it holds nothing. The
+//! price is that a message is begun with a copy of the window, and for the compressor with hashing
+//! it, but for the few connections that it remembers: `cargo bench --bench deflate` says what that
+//! costs.
 //!
 //! A message whose frames come with others' between them needs an [`Inflater`] until it is whole, or
 //! its payload is gathered first.
@@ -26,7 +26,7 @@
 
 mod context;
 mod deflater;
-mod engine;
+mod engines;
 mod inflater;
 mod negotiation;
 mod offer;
@@ -36,7 +36,7 @@ mod parameters;
 mod tests;
 
 pub use context::{Context, SENT_LEN_MAX, Takeover};
-pub use deflater::{Deflater, Level, Outcome, RESET_WORK};
+pub use deflater::{BEGIN_WORK, Deflater, Level, Outcome};
 pub(super) use inflater::PROMISED_LEN_MIN;
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};

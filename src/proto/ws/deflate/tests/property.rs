@@ -8,19 +8,19 @@ use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{InflateError, Inflater, Level, Outcome, Takeover};
+use crate::proto::ws::deflate::{Deflater, InflateError, Inflater, Level, Outcome, Takeover, WindowBits};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Engage,
-    Disengage,
+    Trim,
     Send,
     SendToMany,
+    SendToAnother,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let send = prop_oneof![Just(Step::Send), Just(Step::SendToMany)];
-    prop_oneof![2 => Just(Step::Engage), 1 => Just(Step::Disengage), 4 => send]
+    let send = prop_oneof![2 => Just(Step::Send), 1 => Just(Step::SendToMany), 1 => Just(Step::SendToAnother)];
+    prop_oneof![1 => Just(Step::Trim), 6 => send]
 }
 
 fn takeover() -> impl Strategy<Value = Takeover> {
@@ -93,22 +93,24 @@ proptest! {
         level in 1..=9_u8,
         window_bits in 8..=15_u8,
         takeover in takeover(),
+        engines in 0..3_usize,
     ) {
-        let (mut ours, mut inflater) = (deflater(level), Inflater::new());
+        let memory = engines * Deflater::engine_memory_len(WindowBits::MAX);
+        let (mut ours, mut inflater) = (Deflater::with_memory(Level::new(level).unwrap(), memory), Inflater::new());
         let (mut sender, mut receiver) = (context(window_bits, takeover), context(window_bits, takeover));
+        let mut another = context(window_bits, takeover);
         for (message, step) in &steps {
             let mut payload = Vec::new();
             let outcome = match step {
-                Step::Engage => {
-                    sender.engage(Level::new(level).unwrap());
-                    prop_assert_eq!(sender.is_engaged(), takeover == Takeover::Yes && window_bits > 8);
-                    ours.deflate(message, &mut sender, &mut payload)
-                }
-                Step::Disengage => {
-                    sender.disengage();
-                    ours.deflate(message, &mut sender, &mut payload)
+                Step::Trim => {
+                    ours.trim();
+                    continue;
                 }
                 Step::Send => ours.deflate(message, &mut sender, &mut payload),
+                Step::SendToAnother => {
+                    let _ = ours.deflate(message, &mut another, &mut payload);
+                    continue;
+                }
                 Step::SendToMany => {
                     let outcome = ours.deflate(message, &mut context(window_bits, Takeover::No), &mut payload);
                     if outcome == Outcome::Compressed {

@@ -5,7 +5,7 @@ use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{Context, Deflater, Level, Outcome, Takeover};
+use crate::proto::ws::deflate::{BEGIN_WORK, Context, Deflater, Level, Outcome, Takeover};
 
 fn deflate(deflater: &mut Deflater, message: &[u8], context: &mut Context) -> Option<Vec<u8>> {
     // What was there before is no business of the deflater's, even if it looks like a tail.
@@ -44,19 +44,46 @@ fn with_takeover_the_second_copy_is_a_reference() {
 }
 
 #[test]
-fn a_compressor_of_its_own_refers_to_all_of_the_window() {
+fn who_is_remembered_refers_to_all_of_the_window() {
     let first = noise(1, 30_000, 64);
-    for engages in [false, true] {
-        let (mut deflater, mut context) = (deflater(6), context(15, Takeover::Yes));
-        if engages {
-            context.engage(Level::SHORTEST);
+    for is_remembered in [false, true] {
+        let (mut deflater, mut ours) = (deflater(6), context(15, Takeover::Yes));
+        let before = deflate(&mut deflater, &first, &mut ours).unwrap();
+        if !is_remembered {
+            deflate(&mut deflater, &first, &mut context(15, Takeover::Yes));
         }
-        let before = deflate(&mut deflater, &first, &mut context).unwrap();
-        // Farther back than is remembered without a compressor of its own.
-        let payload = deflate(&mut deflater, &first[..300], &mut context).unwrap();
-        assert_eq!(payload.len() < 30, engages, "{} bytes", payload.len());
+        // Farther back than the context itself knows.
+        let payload = deflate(&mut deflater, &first[..300], &mut ours).unwrap();
+        assert_eq!(payload.len() < 30, is_remembered, "{} bytes", payload.len());
         assert_eq!(inflate_elsewhere(&[before, payload], 15), [&first, &first[..300]].concat());
     }
+}
+
+#[test]
+fn who_is_remembered_is_served_without_further_work() {
+    let (mut deflater, mut ours, mut other) = (deflater(1), context(15, Takeover::Yes), context(15, Takeover::Yes));
+    let mut work = |message: &[u8], context: &mut Context| {
+        let before = deflater.work();
+        assert!(deflate(&mut deflater, message, context).is_some());
+        deflater.work() - before
+    };
+    let text = feed(1, 1_000);
+    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK);
+    assert_eq!(work(&text, &mut ours), 1_000);
+    assert_eq!(work(&text, &mut context(15, Takeover::No)), 1_000 + BEGIN_WORK);
+    assert_eq!(work(&text, &mut ours), 1_000, "one that stands alone does not disturb");
+    assert_eq!(work(&text, &mut other), 1_000 + BEGIN_WORK);
+    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK + 3_000);
+    ours.push(&text);
+    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK + 4_096, "it does not know what was sent to many");
+    ours.forget();
+    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK);
+    // Noise is sent as it is, so the peer does not know it.
+    let noise = noise(1, 1_000, 256);
+    assert_eq!(deflate(&mut deflater, &noise, &mut ours), None);
+    let before = deflater.work();
+    assert!(deflate(&mut deflater, &text, &mut ours).is_some());
+    assert_eq!(deflater.work() - before, 1_000 + BEGIN_WORK + 1_000);
 }
 
 #[test]
