@@ -42,7 +42,7 @@ pub struct Options {
 /// What reading a compressed byte costs, in bytes written: a few of them may have tables built.
 const READ_COST: u64 = 16;
 /// Space for compressed messages that is kept while nobody uses it.
-const SCRATCH_LEN_MAX: usize = 64 << 10;
+const SCRATCH_LEN_MAX: usize = 1 << 20;
 
 impl Default for Options {
     fn default() -> Self {

@@ -120,7 +120,7 @@ impl Compressed<'_> {
         block.resize(start, 0);
         let inflated = inflater.inflate(&self.payload, context, len_max, &mut block);
         self.payload.give_back(pool);
-        if block.len() >= PROMISED_LEN_MIN {
+        if block.len() >= PROMISED_LEN_MIN && block.capacity() / 2 > block.len() {
             block.shrink_to_fit();
         }
         let error = match inflated {
