@@ -49,6 +49,7 @@ impl Options {
         let mut options = Self::default();
         options.worker.messages.message_bytes_max = 64 << 20;
         options.worker.messages.fragments_max = 1 << 20;
+        options.worker.compression.memory_max = 1 << 30;
         options.worker.compression.inflate_work_max = u64::MAX;
         options.worker.compression.deflate_work_max = u64::MAX;
         options.worker.assembly_timeout_ms = 120_000;
