@@ -32,7 +32,8 @@ leaves out, with a word, what cannot be had. Without an option it measures every
                      under 15 minutes
   --smoke            ringsock and the floor, one cell, one round: does it all still work?
   --servers LIST     of ringsock, floor, fastwebsockets, tokio-tungstenite, tokio-websockets, wtx, ws,
-                     bun, picows, beast; separated by commas
+                     bun, picows, beast; with --deflate of ringsock (with windows), ringsock-shared
+                     (without), sockudo-ws, yawc, ws, bun; separated by commas
   --peer NAME=URL,PID
                      also measure a server that runs already, on loopback; may be repeated. Pin it to
                      the processor of the servers yourself

@@ -132,7 +132,7 @@ def table(results, write=print):
             note = f"  {errors} errors in other rounds" if errors else ""
             if results.disturbed(cell, server):
                 note += "  disturbed"
-            if server not in (OURS, FLOOR) and ratios[0]:
+            if server != FLOOR and not server.startswith(OURS) and ratios[0]:
                 compared += 1
                 means[server].append(ratios)
                 what = verdict(results, cell, server)

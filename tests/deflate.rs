@@ -341,7 +341,7 @@ fn has_windows(peer: &Peer) -> bool {
 fn windows_beyond_the_budget_are_not_promised() {
     let adjust = |options: &mut ringsock::Options| {
         options.workers = Some(1);
-        options.worker.compression.memory_max = 3 * (36 << 10);
+        options.worker.compression.memory_max = 3 * (37 << 10);
     };
     let host = Host::start(adjust, |_| Echo { compression: DEDICATED });
     let mut peers: Vec<Peer> = (0..5).map(|_| Peer::open(host.address, OFFER)).collect();

@@ -196,18 +196,21 @@ impl Connection {
         self.nonce[8..].copy_from_slice(&context.random.next().to_le_bytes());
         context.opening += 1;
         context.alive += 1;
-        let url = &context.plan.url;
         let offer = context.plan.deflate.map(deflate::offer);
-        let request = ClientRequest {
-            host: url.authority(),
-            path: url.path(),
+        let request = self.upgrade_request(&context.plan, offer.as_deref());
+        let len = REQUEST_LEN + request.host.len() + request.path.len();
+        self.queue.write(&mut context.pool, len, |out| write_upgrade_request(out, &request));
+    }
+
+    fn upgrade_request<'a>(&self, plan: &'a Plan, offer: Option<&'a str>) -> ClientRequest<'a> {
+        ClientRequest {
+            host: plan.url.authority(),
+            path: plan.url.path(),
             key: self.nonce,
             subprotocols: &[],
-            extensions: offer.as_deref(),
+            extensions: offer,
             origin: None,
-        };
-        let len = REQUEST_LEN + url.authority().len() + url.path().len();
-        self.queue.write(&mut context.pool, len, |out| write_upgrade_request(out, &request));
+        }
     }
 
     /// Takes bytes that arrived.
@@ -366,6 +369,8 @@ impl Connection {
 
     fn read_answer(&mut self, head: &[u8], context: &Context) -> Result<(), Fault> {
         let accepted = Accepted::parse(head, self.nonce).map_err(Fault::Handshake)?;
+        let offer = context.plan.deflate.map(deflate::offer);
+        accepted.check_offered(&self.upgrade_request(&context.plan, offer.as_deref())).map_err(Fault::Handshake)?;
         if let Some(takeover) = context.plan.deflate {
             let windows = deflate::agree(takeover, accepted.extensions()).map_err(Fault::Deflate)?;
             self.windows = Some(Box::new(windows.ok_or(Fault::Uncompressed)?));

@@ -97,10 +97,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             return;
         }
         let active = connection.active.get_or_insert_with(|| self.context.take_active(connection.deflate));
-        let Context { compression, counters, .. } = &mut self.context;
+        let Context { compression, counters, now_ms, .. } = &mut self.context;
         let compressed = connection
             .deflate
-            .and_then(|agreement| compression.shared(key, agreement, frame, &mut counters.deflates_skipped));
+            .and_then(|agreement| compression.shared(key, agreement, frame, *now_ms, &mut counters.deflates_skipped));
         active.queue.push_shared(&mut self.context.pool, compressed.as_ref().unwrap_or(frame));
         self.touch(key);
     }

@@ -13,7 +13,7 @@ use crate::proto::ws::deflate::{
 use crate::proto::ws::{Compressed, HEADER_LEN_MAX, Message, ProtocolError, encoder};
 use crate::slab::Key;
 use crate::worker::compression::fan_out::{FanOut, Form, whole_message};
-use crate::worker::compression::windows::{Table, Windows};
+use crate::worker::compression::windows::{Table, Windows, shrink};
 
 /// How a worker compresses, on the routes that ask for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,16 +31,20 @@ pub struct Options {
     /// For how long a connection with windows has to be sent nothing, until what it was sent before is
     /// forgotten: its next message refers to nothing then. In milliseconds.
     pub forget_after_ms: u64,
-    /// How much may be compressed in a second, in the bytes of [`Deflater::work`], of which level 1 does
-    /// some 350 in a microsecond. What is more is sent as it is.
+    /// How much a worker may compress in a second, in the bytes of [`Deflater::work`], of which level 1 does
+    /// some 350 in a microsecond, and higher ones a tenth of that. What is more is sent as it is, to whomever
+    /// it goes.
     pub deflate_work_max: u64,
-    /// How much work the messages of one connection may make in a second: bytes inflated, and each that
-    /// they are inflated from for sixteen. A message more than that ends the connection.
+    /// How much work the messages of one connection may make in a second: bytes inflated, each that they are
+    /// inflated from for sixteen, and a thousand for each message. A message more than that ends the
+    /// connection. There is no bound for all connections of a worker together.
     pub inflate_work_max: u64,
 }
 
 /// What reading a compressed byte costs, in bytes written: a few of them may have tables built.
 const READ_COST: u64 = 16;
+/// What beginning to inflate a message costs, in the same measure.
+const BEGIN_COST: u64 = 1 << 10;
 /// Space for compressed messages that is kept while nobody uses it.
 const SCRATCH_LEN_MAX: usize = 1 << 20;
 
@@ -83,8 +87,8 @@ pub(super) struct Compression {
     inflate_work: HashMap<Key, u64>,
     /// What the deflater may have done by its end.
     deflate_work_max: u64,
-    /// What it had done when the last call of a handler had ended.
-    deflate_work_seen: u64,
+    /// What it had done when the last call of a handler began.
+    deflate_work_before: u64,
 }
 
 impl Compression {
@@ -100,7 +104,7 @@ impl Compression {
             second: 0,
             inflate_work: HashMap::new(),
             deflate_work_max: options.deflate_work_max,
-            deflate_work_seen: 0,
+            deflate_work_before: 0,
         }
     }
 
@@ -142,17 +146,16 @@ impl Compression {
             self.alone = Context::new(agreement.window_bits, Takeover::No);
             &mut self.alone
         };
+        self.deflate_work_before = self.deflater.work();
         let thrift = Thrift { bytes_min: self.options.bytes_min, work_max: self.deflate_work_max, skipped };
         Outgoing::new(&mut self.deflater, context, &mut self.scratch, thrift)
     }
 
     /// Takes notice of what a connection was sent by [`outgoing`](Self::outgoing).
     pub(super) fn sent(&mut self, key: Key, agreement: Agreement, now_ms: u64) {
-        let work = self.deflater.work();
-        if work != self.deflate_work_seen && agreement.has_windows {
+        if agreement.has_windows && self.deflater.work() != self.deflate_work_before {
             self.windows.sent(key, now_ms);
         }
-        self.deflate_work_seen = work;
     }
 
     /// The compressed form of a frame for a connection, or `None` if it is to be sent as it is. It is made
@@ -162,12 +165,13 @@ impl Compression {
         key: Key,
         agreement: Agreement,
         frame: &SharedFrame,
+        now_ms: u64,
         skipped: &mut u64,
     ) -> Option<SharedFrame> {
-        if !frame.may_compress() || frame.len() < self.options.bytes_min {
+        let (opcode, message) = whole_message(frame).filter(|_| frame.may_compress())?;
+        if message.len() < self.options.bytes_min {
             return None;
         }
-        let (opcode, message) = whole_message(frame)?;
         let fan_out = match &mut self.fan_out {
             Some(fan_out) if fan_out.is_of(frame) => fan_out,
             other => other.insert(FanOut::new(frame)),
@@ -193,6 +197,7 @@ impl Compression {
         if agreement.has_windows {
             // The peer's window has it now, so ours must too.
             self.windows.of(key).ours.push(message);
+            self.windows.sent(key, now_ms);
         }
         Some(compressed.clone())
     }
@@ -219,7 +224,7 @@ impl Compression {
         let context = if agreement.has_windows { &mut self.windows.of(key).theirs } else { &mut self.alone };
         let inflated = message.inflate(inflater, context, len_max, pool);
         let work = inflater.work();
-        *spent += work.inflated_len as u64 + READ_COST * work.compressed_len as u64;
+        *spent += BEGIN_COST + work.inflated_len as u64 + READ_COST * work.compressed_len as u64;
         inflated
     }
 
@@ -228,22 +233,92 @@ impl Compression {
         self.fan_out = None;
         self.deflater.trim();
         self.windows.trim(now_ms, self.options.forget_after_ms);
+        shrink(&mut self.inflate_work);
         if self.scratch.capacity() > SCRATCH_LEN_MAX {
             self.scratch = Vec::new();
         }
     }
 
-    /// Whether there is nothing to trim, now or later.
-    pub(super) fn is_trim(&self) -> bool {
-        self.fan_out.is_none()
-            && self.deflater.is_trim()
-            && self.windows.is_trim()
-            && self.scratch.capacity() <= SCRATCH_LEN_MAX
+    /// When there may be something to trim, if ever.
+    pub(super) fn trim_at_ms(&self) -> Option<u64> {
+        let now = self.fan_out.is_some() || !self.deflater.is_trim() || self.scratch.capacity() > SCRATCH_LEN_MAX;
+        if now { Some(0) } else { self.windows.trim_at_ms() }
     }
 
     /// Whether no connection has windows.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
         self.windows.is_at_rest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::ws::{MessageKind, Payload};
+
+    const KEY: Key = Key { slot: 0, generation: 0 };
+
+    fn compression() -> (Compression, Agreement) {
+        let mut compression = Compression::new(Options::default());
+        let parameters = Parameters {
+            server_no_context_takeover: false,
+            client_no_context_takeover: false,
+            server_max_window_bits: None,
+            client_max_window_bits: None,
+        };
+        let agreement = compression.agree(KEY, &parameters);
+        (compression, agreement)
+    }
+
+    fn kept(compression: &mut Compression, now_ms: u64) -> usize {
+        compression.trim(now_ms);
+        compression.windows.of(KEY).ours.memory_len()
+    }
+
+    #[test]
+    fn what_was_sent_is_forgotten_whether_to_one_or_to_many() {
+        for is_shared in [true, false] {
+            let (mut compression, agreement) = compression();
+            assert_eq!(kept(&mut compression, 0), 0);
+            let (message, mut skipped) = (vec![b'a'; 1_000], 0);
+            if is_shared {
+                let frame = encoder::shared(MessageKind::Text, &message);
+                assert!(compression.shared(KEY, agreement, &frame, 1_000, &mut skipped).is_some());
+            } else {
+                assert!(compression.outgoing(KEY, agreement, &mut skipped).compress(&message).is_some());
+                compression.sent(KEY, agreement, 1_000);
+            }
+            assert_eq!(kept(&mut compression, 30_999), 1_024, "to many: {is_shared}");
+            assert_eq!(kept(&mut compression, 50_000), 0, "to many: {is_shared}");
+            assert_eq!((compression.trim_at_ms(), skipped), (None, 0));
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_message_decides_whether_it_is_compressed_not_that_of_its_frame() {
+        let bytes_min = Options::default().bytes_min;
+        for (len, is_compressed) in [(bytes_min - 1, false), (bytes_min, true)] {
+            let (mut compression, agreement) = compression();
+            let (message, mut skipped) = (vec![b'a'; len], 0);
+            assert_eq!(compression.outgoing(KEY, agreement, &mut skipped).compress(&message).is_some(), is_compressed);
+            let frame = encoder::shared(MessageKind::Text, &message);
+            assert_eq!(compression.shared(KEY, agreement, &frame, 0, &mut skipped).is_some(), is_compressed);
+        }
+    }
+
+    #[test]
+    fn a_message_costs_work_even_if_it_is_empty() {
+        let (mut compression, agreement) = compression();
+        compression.options.inflate_work_max = 10 * BEGIN_COST;
+        let mut pool = Pool::default();
+        let mut inflate = || {
+            let message = Compressed { kind: MessageKind::Binary, payload: Payload::View(b"\0") };
+            compression
+                .inflate(KEY, agreement, message, 100, &mut pool)
+                .map(|message| message.payload.give_back(&mut pool))
+        };
+        let taken = (0..100).take_while(|_| inflate().is_ok()).count();
+        assert!((9..=10).contains(&taken), "{taken}");
     }
 }

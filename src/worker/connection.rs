@@ -356,6 +356,12 @@ impl Connection {
     }
 
     fn handle_event<H: Handler>(&mut self, key: Key, active: &mut Active, event: Event<'_>, context: &mut Context<H>) {
+        // What comes next may be as long again, on the wire.
+        let received_len = match &event {
+            Event::Message(message) => message.bytes().len(),
+            Event::Compressed(message) => message.payload.len(),
+            _ => 0,
+        };
         let mut event = match event {
             Event::Compressed(message) if self.phase == Phase::Open => match self.inflate(key, message, context) {
                 Ok(message) => Event::Message(message),
@@ -366,10 +372,9 @@ impl Connection {
         match &mut event {
             Event::Message(message) if self.phase == Phase::Open => {
                 context.counters.messages += 1;
-                let len = message.bytes().len();
-                context.counters.message_bytes += len as u64;
-                let is_long = len >= context.options.block_bytes_min;
-                self.long_bytes = if is_long { u32::try_from(len).unwrap_or(u32::MAX) } else { 0 };
+                context.counters.message_bytes += message.bytes().len() as u64;
+                let is_long = received_len >= context.options.block_bytes_min;
+                self.long_bytes = if is_long { u32::try_from(received_len).unwrap_or(u32::MAX) } else { 0 };
                 self.call(key, active, context, |handler, id, effects| handler.on_message(id, message, effects));
             }
             Event::Ping(payload) if self.phase == Phase::Open => {

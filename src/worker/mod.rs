@@ -241,8 +241,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let now_ms = self.context.now_ms;
         let deadline = self.deadlines.next_ms(now_ms);
         let accept = self.acceptor.resume_at_ms().map(|at| at.saturating_sub(now_ms));
-        let keeps = self.context.pool.retained_bytes() > 0 || !self.context.compression.is_trim();
-        let trim = keeps.then(|| self.trim_at_ms.saturating_sub(now_ms));
+        let pool = (self.context.pool.retained_bytes() > 0).then_some(self.trim_at_ms);
+        let compression = self.context.compression.trim_at_ms().map(|at_ms| at_ms.max(self.trim_at_ms));
+        let trim = pool.into_iter().chain(compression).min().map(|at_ms| at_ms.saturating_sub(now_ms));
         deadline.into_iter().chain(accept).chain(trim).min()
     }
 

@@ -34,8 +34,12 @@ impl Windows {
         Self { ours: parameters.server_context(), theirs: parameters.client_context(), sent_ms: None }
     }
 
+    /// What it takes in all, if it has any memory.
     fn memory_max(&self) -> usize {
-        self.ours.sent_memory_max() + self.theirs.memory_max()
+        match self.ours.sent_memory_max() + self.theirs.memory_max() {
+            0 => 0,
+            len => len + size_of::<Self>(),
+        }
     }
 }
 
@@ -68,7 +72,10 @@ impl Table {
 
     /// Takes notice that a connection was sent something that was compressed.
     pub(super) fn sent(&mut self, key: Key, now_ms: u64) {
-        self.mindful += usize::from(self.of(key).sent_ms.replace(now_ms).is_none());
+        let windows = self.of(key);
+        if windows.ours.memory_len() > 0 {
+            self.mindful += usize::from(windows.sent_ms.replace(now_ms).is_none());
+        }
     }
 
     /// Has those forget what they were sent that were sent nothing for `forget_after_ms`.
@@ -77,6 +84,7 @@ impl Table {
             return;
         }
         self.sweep_at_ms = now_ms + SWEEP_MS;
+        shrink(&mut self.windows);
         for windows in self.windows.values_mut() {
             if windows.sent_ms.is_some_and(|sent_ms| now_ms.saturating_sub(sent_ms) >= forget_after_ms) {
                 windows.ours.forget();
@@ -86,16 +94,26 @@ impl Table {
         }
     }
 
-    /// Whether there is nothing to trim, now or later.
-    pub(super) fn is_trim(&self) -> bool {
-        self.mindful == 0
+    /// When there may be something to trim, if ever.
+    pub(super) fn trim_at_ms(&self) -> Option<u64> {
+        (self.mindful > 0).then_some(self.sweep_at_ms)
     }
 
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
-        self.windows.is_empty() && self.memory_len == 0 && self.is_trim()
+        self.windows.is_empty() && self.memory_len == 0 && self.mindful == 0
     }
 }
+
+/// Gives memory back that a map needed when it was much larger.
+pub(super) fn shrink<V>(map: &mut HashMap<Key, V>) {
+    if map.capacity() > SPARE_MAX && map.capacity() / 8 > map.len() {
+        map.shrink_to(2 * map.len());
+    }
+}
+
+/// Room for so many connections is not worth giving back.
+const SPARE_MAX: usize = 1 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +158,6 @@ mod tests {
         };
         assert_eq!(kept(34_999), (2_048, 2_048));
         assert_eq!(kept(44_999), (0, 2_048));
-        assert!(table.is_trim());
+        assert_eq!(table.trim_at_ms(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::proto::ws::deflate::WindowBits;
-use crate::proto::ws::deflate::engines::Place;
+use crate::proto::ws::deflate::engines::{ENGINE_BITS_MIN, Place};
 
 /// The sliding window of one direction between two messages: the end of what was sent so far.
 ///
@@ -68,7 +68,13 @@ impl Context {
     #[must_use]
     pub const fn sent_memory_max(&self) -> usize {
         let len = self.memory_max();
-        if len < SENT_LEN_MAX { len } else { SENT_LEN_MAX }
+        if self.window_bits.get() < ENGINE_BITS_MIN {
+            0 // see `Deflater`
+        } else if len < SENT_LEN_MAX {
+            len
+        } else {
+            SENT_LEN_MAX
+        }
     }
 
     /// How far back a message may refer, as a power of two.
@@ -185,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_sender_keeps_little_of_a_large_window() {
-        for (bits, expect) in [(15, 4_096), (13, 4_096), (12, 4_096), (11, 2_048), (8, 256)] {
+        for (bits, expect) in [(15, 4_096), (13, 4_096), (12, 4_096), (11, 2_048), (9, 512), (8, 0)] {
             let mut context = context(bits, Takeover::Yes);
             context.push(&[1; 100_000]);
             assert_eq!((context.memory_len(), context.sent_memory_max()), (expect, expect), "{bits} bits");

@@ -98,13 +98,13 @@ impl Deflater {
         }
         self.work += message.len() as u64;
         let room = message.len() + TAIL.len(); // not more, so that a result that fits is shorter
-        let outcome = if is_small || context.sent_memory_max() == 0 {
+        let outcome = if context.sent_memory_max() == 0 {
             run(self.alone(bits), message, room, out)
         } else {
             let (stream, place, is_new) = self.engines.take(context.take_place(), bits);
             if is_new {
                 let window = context.whole_window();
-                self.work += BEGIN_WORK + window.len() as u64;
+                self.work += ENGINE_WORK + window.len() as u64;
                 stream.set_dictionary(window).expect("a raw stream may begin with any window");
             }
             let outcome = run(stream, message, room, out);
@@ -132,8 +132,9 @@ impl Deflater {
         self.engines.is_empty()
     }
 
-    /// What it has done so far: the bytes of the messages and those of windows that had to be learned, and
-    /// [`BEGIN_WORK`] for each message of a connection that it did not remember.
+    /// What it has done so far: the bytes of the messages and those of windows that had to be learned,
+    /// [`RESET_WORK`] for each message that stands alone, and [`ENGINE_WORK`] for each of a connection with a
+    /// window that it did not remember.
     #[must_use]
     pub const fn work(&self) -> u64 {
         self.work
@@ -148,7 +149,7 @@ impl Deflater {
 
     /// The engine for messages that stand alone, ready for one.
     fn alone(&mut self, window_bits: WindowBits) -> &mut Deflate {
-        self.work += BEGIN_WORK;
+        self.work += RESET_WORK;
         let slot = &mut self.alone[usize::from(engine_bits(window_bits) - ENGINE_BITS_MIN)];
         let stream = slot.get_or_insert_with(|| engines::make(self.level, window_bits));
         stream.reset();
@@ -190,8 +191,10 @@ fn flush(engine: &mut Deflate, rest: &mut &[u8], space: &mut [u8]) -> usize {
     len(engine.total_out(), written)
 }
 
-/// What it takes to begin with another connection, in bytes compressed in that time.
-pub const BEGIN_WORK: u64 = 1 << 10;
+/// What it takes to begin a message that stands alone, in bytes compressed in that time at level 1.
+pub const RESET_WORK: u64 = 1 << 10;
+/// What it takes to begin with another connection that has a window, in the same measure.
+pub const ENGINE_WORK: u64 = 4 << 10;
 /// With less space, the engine could end each call with another empty block, for ever.
 const SPACE_LEN_MIN: usize = 64;
 /// The end of a flushed stream, which is left out (section 7.2.1).

@@ -13,7 +13,8 @@ use crate::proto::ws::deflate::{Level, WindowBits};
 /// what is sent could tell of it.
 pub(super) struct Engines {
     level: Level,
-    engines: Vec<Engine>,
+    /// They stay where they are, since contexts know theirs by its index.
+    engines: Vec<Option<Engine>>,
     memory_len: usize,
     memory_max: usize,
     /// The number of the last message.
@@ -24,7 +25,7 @@ pub(super) struct Engines {
 
 struct Engine {
     stream: Deflate,
-    window_bits: WindowBits,
+    memory_len: usize,
     /// The number of the last message, which is that of the context that may go on.
     number: u64,
 }
@@ -39,7 +40,7 @@ pub(super) struct Place {
 impl Engines {
     /// For as many as `memory_max` bytes hold, but at least one.
     pub(super) fn new(level: Level, memory_max: usize) -> Self {
-        // No two deflaters number alike: so a context that comes to another one is not mistaken there.
+        // Deflaters number differently: so a context that comes to another one is not mistaken there.
         static DEFLATERS: AtomicU64 = AtomicU64::new(1);
         let number = DEFLATERS.fetch_add(1, Ordering::Relaxed) << 48;
         Self { level, engines: Vec::new(), memory_len: 0, memory_max, number, trimmed: number }
@@ -49,53 +50,60 @@ impl Engines {
     pub(super) fn take(&mut self, place: Option<Place>, window_bits: WindowBits) -> (&mut Deflate, Place, bool) {
         self.number += 1;
         let number = self.number;
-        let known = place.filter(|place| self.engines.get(place.index).is_some_and(|at| at.number == place.number));
-        let index = known.map_or_else(|| self.make(window_bits), |place| place.index);
-        let engine = &mut self.engines[index];
+        let known = place.filter(|place| {
+            self.engines.get(place.index).and_then(Option::as_ref).is_some_and(|at| at.number == place.number)
+        });
+        let index = known.map_or_else(|| self.make_room(memory_len_of(window_bits)), |place| place.index);
+        let slot = &mut self.engines[index];
+        let engine = slot.get_or_insert_with(|| {
+            let memory_len = memory_len_of(window_bits);
+            self.memory_len += memory_len;
+            Engine { stream: make(self.level, window_bits), memory_len, number }
+        });
         engine.number = number;
         (&mut engine.stream, Place { index, number }, known.is_none())
     }
 
     /// Has nobody go on at `place`.
     pub(super) fn spoil(&mut self, place: Place) {
-        self.engines[place.index].number = UNKNOWN;
+        self.drop_engine(place.index);
     }
 
     /// Lets go of those that were not used since the last call.
     pub(super) fn trim(&mut self) {
-        let Self { engines, memory_len, trimmed, .. } = self;
-        engines.retain(|engine| {
-            let stays = engine.number > *trimmed;
-            *memory_len -= if stays { 0 } else { memory_len_of(engine.window_bits) };
-            stays
-        });
+        for index in 0..self.engines.len() {
+            if self.engines[index].as_ref().is_some_and(|engine| engine.number <= self.trimmed) {
+                self.drop_engine(index);
+            }
+        }
         self.trimmed = self.number;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.engines.is_empty()
+        self.memory_len == 0
     }
 
-    fn make(&mut self, window_bits: WindowBits) -> usize {
-        let len = memory_len_of(window_bits);
-        let engine = || Engine { stream: make(self.level, window_bits), window_bits, number: UNKNOWN };
-        if self.engines.is_empty() || self.memory_len + len <= self.memory_max {
-            self.memory_len += len;
-            let engine = engine();
-            self.engines.push(engine);
-            return self.engines.len() - 1;
+    /// The index of an empty place for an engine of `memory_len` bytes.
+    fn make_room(&mut self, memory_len: usize) -> usize {
+        while !self.is_empty() && self.memory_len + memory_len > self.memory_max {
+            let engines = self.engines.iter().enumerate();
+            let by_use = engines.filter_map(|(index, engine)| Some((engine.as_ref()?.number, index)));
+            let (number, oldest) = by_use.clone().min().expect("it is not empty");
+            let (_, latest) = by_use.max().expect("it is not empty");
+            // If all are busy, the one that is in the cache is given away again and again, and the others
+            // stay whose they are.
+            self.drop_engine(if number + QUIET_AFTER < self.number { oldest } else { latest });
         }
-        let by_use = || self.engines.iter().enumerate().map(|(index, engine)| (engine.number, index));
-        let (number, oldest) = by_use().min().expect("there is one");
-        let (_, latest) = by_use().max().expect("there is one");
-        // If all are busy, the one that is in the cache is given away again and again, and the others stay
-        // whose they are.
-        let index = if number + QUIET_AFTER < self.number { oldest } else { latest };
-        self.memory_len += len;
-        self.memory_len -= memory_len_of(self.engines[index].window_bits);
-        let engine = engine();
-        self.engines[index] = engine;
-        index
+        self.engines.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.engines.push(None);
+            self.engines.len() - 1
+        })
+    }
+
+    fn drop_engine(&mut self, index: usize) {
+        if let Some(engine) = self.engines[index].take() {
+            self.memory_len -= engine.memory_len;
+        }
     }
 }
 
@@ -123,8 +131,6 @@ pub(super) const fn engine_bits(window_bits: WindowBits) -> u8 {
 
 /// zlib knows no smaller window.
 pub(super) const ENGINE_BITS_MIN: u8 = 9;
-/// No message has that number.
-const UNKNOWN: u64 = 0;
 /// Whose last message is so many messages ago is quiet.
 const QUIET_AFTER: u64 = 1 << 10;
 const MEMORY_LEVEL: i32 = 8;
@@ -158,7 +164,7 @@ mod tests {
         assert_eq!(serve(&mut engines, &mut places, &[0, 1, 0, 1, 1, 0]), [false, false, true, true, true, true]);
         // A third one takes that of the last one, which has to begin anew; the other keeps its own.
         assert_eq!(serve(&mut engines, &mut places, &[1, 2, 0, 2, 0]), [true, false, true, true, true]);
-        assert_eq!(engines.engines.len(), 2);
+        assert_eq!(engines.memory_len, 2 * memory_len_of(BITS));
     }
 
     #[test]
@@ -182,10 +188,28 @@ mod tests {
         engines.trim();
         serve(&mut engines, &mut places, &[1]);
         engines.trim();
-        assert_eq!((engines.engines.len(), engines.memory_len), (1, memory_len_of(BITS)));
+        assert_eq!(engines.memory_len, memory_len_of(BITS));
+        assert_eq!(serve(&mut engines, &mut places, &[1, 0]), [true, false], "those that stay are still known");
+        engines.trim();
         engines.trim();
         assert!(engines.is_empty());
-        assert_eq!((engines.memory_len, serve(&mut engines, &mut places, &[0, 1])), (0, vec![false, false]));
+        assert_eq!(serve(&mut engines, &mut places, &[0, 1]), [false, false]);
+    }
+
+    #[test]
+    fn memory_is_bounded_for_any_mix_of_windows() {
+        let memory_max = 4 * memory_len_of(BITS);
+        let mut engines = Engines::new(Level::FASTEST, memory_max);
+        for (turn, bits) in [9, 15, 9, 9, 12, 15, 15, 9, 15, 15, 10, 9, 15].into_iter().cycle().take(500).enumerate() {
+            let (_, place, is_new) = engines.take(None, WindowBits::new(bits).unwrap());
+            assert!(is_new && engines.memory_len <= memory_max, "{}", engines.memory_len);
+            if turn % 3 == 0 {
+                engines.spoil(place);
+            }
+            let held: usize = engines.engines.iter().flatten().map(|engine| engine.memory_len).sum();
+            assert_eq!(held, engines.memory_len);
+        }
+        assert!(engines.engines.len() <= 8);
     }
 
     #[test]

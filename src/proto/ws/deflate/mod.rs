@@ -23,6 +23,8 @@
 //! **Secrets.** Who can mix text of his own with a secret in one window can guess the secret from
 //! the length of what is sent (section 8 of the RFC, CRIME and BREACH). Therefore compression is
 //! off unless a route asks for it, and a message that carries a secret is better sent as it is.
+//! What other connections say never shows; but how busy they are may, since it decides whether a
+//! [`Deflater`] still remembers this one, and so how far back its messages refer.
 
 mod context;
 mod deflater;
@@ -36,7 +38,7 @@ mod parameters;
 mod tests;
 
 pub use context::{Context, SENT_LEN_MAX, Takeover};
-pub use deflater::{BEGIN_WORK, Deflater, Level, Outcome};
+pub use deflater::{Deflater, ENGINE_WORK, Level, Outcome, RESET_WORK};
 pub(super) use inflater::PROMISED_LEN_MIN;
 pub use inflater::{InflateError, Inflater, Work};
 pub use negotiation::{Policy, negotiate};

@@ -5,7 +5,7 @@ use crate::proto::ws::deflate::tests::deflater;
 use crate::proto::ws::deflate::tests::feed;
 use crate::proto::ws::deflate::tests::inflate_elsewhere;
 use crate::proto::ws::deflate::tests::noise;
-use crate::proto::ws::deflate::{BEGIN_WORK, Context, Deflater, Level, Outcome, Takeover};
+use crate::proto::ws::deflate::{Context, Deflater, ENGINE_WORK, Level, Outcome, RESET_WORK, Takeover};
 
 fn deflate(deflater: &mut Deflater, message: &[u8], context: &mut Context) -> Option<Vec<u8>> {
     // What was there before is no business of the deflater's, even if it looks like a tail.
@@ -68,22 +68,22 @@ fn who_is_remembered_is_served_without_further_work() {
         deflater.work() - before
     };
     let text = feed(1, 1_000);
-    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK);
+    assert_eq!(work(&text, &mut ours), 1_000 + ENGINE_WORK);
     assert_eq!(work(&text, &mut ours), 1_000);
-    assert_eq!(work(&text, &mut context(15, Takeover::No)), 1_000 + BEGIN_WORK);
+    assert_eq!(work(&text, &mut context(15, Takeover::No)), 1_000 + RESET_WORK);
     assert_eq!(work(&text, &mut ours), 1_000, "one that stands alone does not disturb");
-    assert_eq!(work(&text, &mut other), 1_000 + BEGIN_WORK);
-    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK + 3_000);
+    assert_eq!(work(&text, &mut other), 1_000 + ENGINE_WORK);
+    assert_eq!(work(&text, &mut ours), 1_000 + ENGINE_WORK + 3_000);
     ours.push(&text);
-    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK + 4_096, "it does not know what was sent to many");
+    assert_eq!(work(&text, &mut ours), 1_000 + ENGINE_WORK + 4_096, "it does not know what was sent to many");
     ours.forget();
-    assert_eq!(work(&text, &mut ours), 1_000 + BEGIN_WORK);
+    assert_eq!(work(&text, &mut ours), 1_000 + ENGINE_WORK);
     // Noise is sent as it is, so the peer does not know it.
     let noise = noise(1, 1_000, 256);
     assert_eq!(deflate(&mut deflater, &noise, &mut ours), None);
     let before = deflater.work();
     assert!(deflate(&mut deflater, &text, &mut ours).is_some());
-    assert_eq!(deflater.work() - before, 1_000 + BEGIN_WORK + 1_000);
+    assert_eq!(deflater.work() - before, 1_000 + ENGINE_WORK + 1_000);
 }
 
 #[test]
