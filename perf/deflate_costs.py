@@ -88,7 +88,7 @@ def bombs(binary):
                 times.append(server.cpu_seconds() - start)
                 connection.close()
             peak = server.peak() - before
-            print(f"  {policy:14}closed with {code}; {statistics.median(times) * 1e3:.0f} ms of a processor,"
+            print(f"  {policy:14}closed with {code}; {statistics.median(times) * 1e3:.1f} ms of a processor,"
                   f" {peak / LIMIT:.2f} limits of memory at the peak")
     full = deflated(bytes(1 << 20), LIMIT >> 20)
     print(f"frames of {len(full):,} bytes that inflate to the limit, one after the other for {BOMB_SECONDS} s")
@@ -146,9 +146,13 @@ class Server:
         return self.status("VmHWM")
 
     def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # In nanoseconds, for each thread.
+        threads = f"/proc/{self.process.pid}/task"
+        nanoseconds = 0
+        for thread in os.listdir(threads):
+            with open(f"{threads}/{thread}/schedstat", encoding="ascii") as file:
+                nanoseconds += int(file.read().split()[0])
+        return nanoseconds / 1e9
 
 
 def connect(server, count):
