@@ -3,7 +3,7 @@
 
 Usage: perf/deflate_costs.py [--connections N] [--bombs] BINARY
 
-Without --bombs: for each way to compress, starts BINARY, opens N connections (10,000 if it isn't said), has each
+Without --bombs, in about five minutes: for each way to compress, starts BINARY, opens N connections (10,000 if it isn't said), has each
 echo 40 different messages of 1,000 bytes, so that every window is full, waits until what can be let go of is
 let go of, and prints the resident memory of the server for each connection at every stage.
 
@@ -37,10 +37,13 @@ BOMB_SECONDS = 5
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("binary")
-    parser.add_argument("--connections", type=int, default=10_000)
-    parser.add_argument("--bombs", action="store_true")
+    parser.add_argument("binary", help="a release build of ringsock")
+    parser.add_argument("--connections", type=int, default=10_000,
+                        help="how many; with few, what comes once for all of them blurs the figures")
+    parser.add_argument("--bombs", action="store_true", help="send bombs instead")
     options = parser.parse_args()
+    if not os.access(options.binary, os.X_OK):
+        sys.exit(f"there is no program at '{options.binary}': build it with 'cargo build --release'")
     if options.bombs:
         bombs(options.binary)
         return

@@ -189,7 +189,9 @@ fn the_banner_says_what_is_served_and_that_is_served() {
         Program::serving(program(&["--workers", "1", "--connections", "10"]).env("RINGSOCK_LISTEN", "127.0.0.1:0"));
     let banner = program.seen.join("\n");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux shows its release");
-    for part in [kernel.trim(), "workers   1,", "up to 10 connections each", &format!("http://{address}/")] {
+    for part in
+        [kernel.trim(), "workers   1,", "deflate   off", "up to 10 connections each", &format!("http://{address}/")]
+    {
         assert!(banner.contains(part), "{part:?} is missing in: {banner}");
     }
     let mut page = connect(address);

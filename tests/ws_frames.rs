@@ -141,10 +141,10 @@ fn f4_f5_f6_reserved_bits_unknown_opcodes_and_bare_frames_are_refused() {
     let start = fragment(Opcode::Text, false, b"a");
     for bits in [0x40, 0x20, 0x10, 0x70] {
         for opcode in [0x81, 0x82, 0x88, 0x89, 0x8a] {
-            trial.check_broken(&[bits | opcode, 0x80, 0, 0, 0, 0], 1002, "reserved bit set without an extension");
+            trial.check_broken(&[bits | opcode, 0x80, 0, 0, 0, 0], 1002, "reserved bit set that means nothing here");
         }
         let continuation = [0x80 | bits, 0x80, 0, 0, 0, 0];
-        trial.check_broken_after(&start, &continuation, b"", 1002, "reserved bit set without an extension");
+        trial.check_broken_after(&start, &continuation, b"", 1002, "reserved bit set that means nothing here");
     }
     for opcode in [0x3, 0x4, 0x5, 0x6, 0x7, 0xb, 0xc, 0xd, 0xe, 0xf] {
         trial.check_broken(&[0x80 | opcode, 0x80, 0, 0, 0, 0], 1002, "unknown opcode");

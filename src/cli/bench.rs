@@ -39,7 +39,8 @@ pub(super) struct Arguments {
     /// Send binary messages
     #[arg(long)]
     binary: bool,
-    /// Offer permessage-deflate, and send messages that can be compressed: records in JSON
+    /// Offer permessage-deflate, and send messages that can be compressed: records in JSON. Without a value,
+    /// messages may refer to those before them (takeover)
     #[arg(long, value_name = "OFFER", num_args = 0..=1, require_equals = true, default_missing_value = "takeover")]
     deflate: Option<Deflate>,
     /// Frames of a message

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
         value_parser = clap::value_parser!(u32).range(..=SPIN_US_MAX))]
     spin_us: u32,
     /// Compression of messages, with clients that offer it: off, shared (no memory for a connection), or
-    /// dedicated:BITS (windows of 2^BITS bytes, 9 to 15)
+    /// dedicated[:BITS] (windows of 2^BITS bytes, 9 to 15, which is the default)
     #[arg(long, value_name = "POLICY", default_value = "off", env = "RINGSOCK_DEFLATE", value_parser = policy)]
     deflate: Policy,
 }
@@ -78,13 +78,13 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     options.signals = Signals::Handled;
     let compression = arguments.deflate;
     let server = Server::start(options, move |_| Echo { compression })?;
-    print_banner(&server);
+    print_banner(&server, compression);
     let counters = server.join()?;
     print_farewell(&counters);
     Ok(())
 }
 
-fn print_banner(server: &Server) {
+fn print_banner(server: &Server, compression: Policy) {
     let address = server.address();
     let features = server.features();
     let buffers = match features.buffer_mode {
@@ -93,11 +93,17 @@ fn print_banner(server: &Server) {
     };
     let cpus: Vec<String> = server.cpus().iter().map(ToString::to_string).collect();
     let count = cpus.len();
+    let deflate = match compression {
+        Policy::Off => "off".to_owned(),
+        Policy::Shared => "shared: each message stands alone".to_owned(),
+        Policy::Dedicated { window_bits } => format!("dedicated: windows of {} bytes", window_bits.window_len()),
+    };
     print(&format!(
         "ringsock {version} (development profile)
   echo      ws://{address}/  also on /ws and /echo
   page      http://{address}/
   kernel    {kernel}: multishot accept and receive, direct descriptors, {buffers}
+  deflate   {deflate}
   workers   {count}, on processor {cpus}; up to {connections_max} connections each
 Ctrl-C closes all connections and stops.",
         version = env!("CARGO_PKG_VERSION"),

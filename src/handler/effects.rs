@@ -79,7 +79,8 @@ impl<'w> Effects<'w> {
     }
 
     /// Says whether what this call sends from here on may be compressed, where that was agreed with the
-    /// peer. It may at first.
+    /// peer. It may at first. Of a [`SharedFrame`] that is said when it is made, by
+    /// [`SharedFrame::uncompressed`].
     ///
     /// A message that holds a secret had better not be: its compressed length tells how much of it is
     /// like the other text of the message and, with [`Policy::Dedicated`](crate::Policy::Dedicated), of those

@@ -394,10 +394,14 @@ impl Connection {
         let event = match (event, &mut self.windows) {
             (Event::Compressed(message), Some(windows)) => {
                 let len_max = limits(context).message_bytes_max;
-                context.totals.compressed_bytes += message.payload.len() as u64;
+                let compressed_len = message.payload.len();
                 match context.deflate.inflate(message, windows, len_max, &mut context.pool) {
                     Ok(message) => {
-                        context.totals.inflated_bytes += message.bytes().len() as u64;
+                        // As everything of slow readers, what they receive counts nowhere else.
+                        if self.part != Part::SlowReader {
+                            context.totals.compressed_bytes += compressed_len as u64;
+                            context.totals.inflated_bytes += message.bytes().len() as u64;
+                        }
                         Event::Message(message)
                     }
                     Err(error) => return self.fail(Fault::Protocol(error), context),

@@ -26,9 +26,17 @@ impl fmt::Display for Report {
         writeln!(f)?;
         let Totals { compressed_bytes, inflated_bytes, received_bytes, .. } = self.totals;
         if self.plan.deflate.is_some() && received_bytes > 0 {
-            let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64 * 100.0;
-            let (all, rest) = (share(inflated_bytes, received_bytes), share(compressed_bytes, inflated_bytes));
-            writeln!(f, "deflate       {all:.1} % of what came was compressed, to {rest:.1} % of its length")?;
+            let share = |part: u64, whole: u64| part as f64 / whole as f64 * 100.0;
+            let all = share(inflated_bytes, received_bytes);
+            if inflated_bytes > 0 {
+                let rest = share(compressed_bytes, inflated_bytes);
+                writeln!(f, "deflate       {all:.1} % of what came was compressed, to {rest:.1} % of its length")?;
+            } else {
+                writeln!(
+                    f,
+                    "deflate       nothing that came was compressed -> many servers leave short messages: --size 1024"
+                )?;
+            }
         }
         let latency = &self.latency;
         if latency.count > 0 {

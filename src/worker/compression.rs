@@ -18,26 +18,28 @@ use crate::worker::compression::windows::{Table, Windows, shrink};
 /// How a worker compresses, on the routes that ask for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// The pains that are taken with messages to send.
+    /// The pains that are taken with messages to send; the fastest unless it is said.
     pub level: Level,
-    /// Shorter messages are sent as they are.
+    /// Shorter messages are sent as they are; 256 unless it is said.
     pub bytes_min: usize,
     /// What the windows of all connections may take. Whoever comes when it is spent is agreed with as
-    /// [`Policy::Shared`](crate::Policy::Shared) has it.
+    /// [`Policy::Shared`](crate::Policy::Shared) has it. 64 MiB a worker unless it is said.
     pub memory_max: usize,
     /// What the compressor may take to remember the connections with windows that it serves: up to 380 KiB for
-    /// each. It serves those better and faster as long as all that fits into the processor's cache.
+    /// each. It serves those better and faster as long as all that fits into the processor's cache. 4 MiB unless
+    /// it is said.
     pub engines_max: usize,
     /// For how long a connection with windows has to be sent nothing, until what it was sent before is
-    /// forgotten: its next message refers to nothing then. In milliseconds.
+    /// forgotten: its next message refers to nothing then. In milliseconds; 30 s unless it is said.
     pub forget_after_ms: u64,
     /// How much a worker may compress in a second, in the bytes of [`Deflater::work`], of which level 1 does
     /// some 350 in a microsecond, and higher ones a tenth of that. What is more is sent as it is, to whomever
-    /// it goes.
+    /// it goes. 192 MiB unless it is said: half of a processor's time.
     pub deflate_work_max: u64,
-    /// How much work the messages of one connection may make in a second: bytes inflated, each that they are
-    /// inflated from for sixteen, and a thousand for each message. A message more than that ends the
-    /// connection. There is no bound for all connections of a worker together.
+    /// How much work the messages of one connection may make in a second: a thousand for each of them, sixteen
+    /// for each byte that came, and one for each byte that it was inflated to. Once it is spent, the next
+    /// message ends the connection with code 1008. 256 MiB unless it is said, which is 15 MB of what can't be
+    /// compressed, or 30 MB of JSON. There is no bound for all connections of a worker together.
     pub inflate_work_max: u64,
 }
 
@@ -57,7 +59,7 @@ impl Default for Options {
             engines_max: 4 << 20,
             forget_after_ms: 30_000,
             deflate_work_max: 192 << 20,
-            inflate_work_max: 64 << 20,
+            inflate_work_max: 256 << 20,
         }
     }
 }

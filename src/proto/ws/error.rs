@@ -74,7 +74,7 @@ impl ProtocolError {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::ReservedBit => "reserved bit set without an extension",
+            Self::ReservedBit => "reserved bit set that means nothing here",
             Self::UnknownOpcode => "unknown opcode",
             Self::FragmentedControl => "fragmented control frame",
             Self::OversizedControl => "control frame over 125 bytes",

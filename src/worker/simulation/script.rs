@@ -195,7 +195,7 @@ impl Script {
     fn break_a_rule(&mut self, random: &mut Random) {
         let (frame, code, reason): (&[u8], u16, &str) = [
             (&b"\x81\x05Hello"[..], 1002, "client frame without mask"),
-            (b"\xa1\x80\0\0\0\0", 1002, "reserved bit set without an extension"),
+            (b"\xa1\x80\0\0\0\0", 1002, "reserved bit set that means nothing here"),
             (b"\x83\x80\0\0\0\0", 1002, "unknown opcode"),
             (b"\x80\x80\0\0\0\0", 1002, "continuation without a message"),
             (b"\x81\x83\0\0\0\0a\xffb", 1007, "text is not UTF-8"),

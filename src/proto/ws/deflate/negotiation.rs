@@ -15,8 +15,8 @@ pub enum Policy {
     /// Windows of up to 2^`window_bits` bytes for each direction of a connection, so that a message
     /// may refer to those before it.
     Dedicated {
-        /// The largest window, 9 to 15. With 8, which is legal, only messages of up to 256 bytes
-        /// are compressed, see [`Deflater`](super::Deflater).
+        /// The largest window: 9 to 15. An 8 is taken too, but has only messages of up to 256 bytes
+        /// compressed, each by itself, see [`Deflater`](super::Deflater).
         window_bits: WindowBits,
     },
 }
