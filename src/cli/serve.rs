@@ -30,8 +30,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, env = "RINGSOCK_SPIN_US",
         value_parser = clap::value_parser!(u32).range(..=SPIN_US_MAX))]
     spin_us: u32,
-    /// Compression of messages, with clients that offer it: off, shared (no memory for a connection), or
-    /// dedicated[:BITS] (windows of 2^BITS bytes, 9 to 15, which is the default)
+    /// Compression of messages, with clients that offer it: off, shared (no memory for a connection),
+    /// dedicated (windows of 32 KiB), or dedicated:BITS (windows of 2^BITS bytes, 9 to 15)
     #[arg(long, value_name = "POLICY", default_value = "off", env = "RINGSOCK_DEFLATE", value_parser = policy)]
     deflate: Policy,
 }
