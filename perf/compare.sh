@@ -28,8 +28,8 @@ leaves out, with a word, what cannot be had. Without an option it measures every
 
   --quick            a few cells and 3 rounds: under 10 minutes
   --deflate          the servers that can compress, with permessage-deflate: without context takeover and
-                     with; text that can be compressed, and all of it is, at each server's fastest level:
-                     under 15 minutes
+                     with; text that can be compressed, and all of it is, at each server's fastest level
+                     where that can be set: under 15 minutes
   --smoke            ringsock and the floor, one cell, one round: does it all still work?
   --servers LIST     of ringsock, floor, fastwebsockets, tokio-tungstenite, tokio-websockets, wtx, ws,
                      bun, picows, beast; with --deflate of ringsock (with windows), ringsock-shared

@@ -371,8 +371,8 @@ impl Connection {
         let accepted = Accepted::parse(head, self.nonce).map_err(Fault::Handshake)?;
         let offer = context.plan.deflate.map(deflate::offer);
         accepted.check_offered(&self.upgrade_request(&context.plan, offer.as_deref())).map_err(Fault::Handshake)?;
-        if let Some(takeover) = context.plan.deflate {
-            let windows = deflate::agree(takeover, accepted.extensions()).map_err(Fault::Deflate)?;
+        if let Some(offered) = context.plan.deflate {
+            let windows = deflate::agree(offered, accepted.extensions()).map_err(Fault::Deflate)?;
             self.windows = Some(Box::new(windows.ok_or(Fault::Uncompressed)?));
             self.session.set_reserved_bits(ReservedBits::Deflate);
         }
