@@ -120,9 +120,9 @@ impl Compression {
         }
     }
 
-    /// What may still be promised to connections.
+    /// What may still be promised to a connection for its windows.
     pub(super) fn memory_left(&self) -> usize {
-        self.options.memory_max.saturating_sub(self.windows.memory_len())
+        self.options.memory_max.saturating_sub(self.windows.memory_len() + size_of::<Windows>())
     }
 
     /// Keeps what was agreed with a connection.
@@ -260,16 +260,16 @@ mod tests {
     use crate::proto::ws::{MessageKind, Payload};
 
     const KEY: Key = Key { slot: 0, generation: 0 };
+    const FULL: Parameters = Parameters {
+        server_no_context_takeover: false,
+        client_no_context_takeover: false,
+        server_max_window_bits: None,
+        client_max_window_bits: None,
+    };
 
     fn compression() -> (Compression, Agreement) {
         let mut compression = Compression::new(Options::default());
-        let parameters = Parameters {
-            server_no_context_takeover: false,
-            client_no_context_takeover: false,
-            server_max_window_bits: None,
-            client_max_window_bits: None,
-        };
-        let agreement = compression.agree(KEY, &parameters);
+        let agreement = compression.agree(KEY, &FULL);
         (compression, agreement)
     }
 
@@ -307,6 +307,19 @@ mod tests {
             let frame = encoder::shared(MessageKind::Text, &message);
             assert_eq!(compression.shared(KEY, agreement, &frame, 0, &mut skipped).is_some(), is_compressed);
         }
+    }
+
+    #[test]
+    fn windows_take_no_more_than_they_may() {
+        let options = Options { memory_max: 3 * FULL.memory_max() + 2 * size_of::<Windows>(), ..Options::default() };
+        let mut compression = Compression::new(options);
+        let mut slot = 0;
+        while FULL.memory_max() <= compression.memory_left() {
+            compression.agree(Key { slot, generation: 0 }, &FULL);
+            slot += 1;
+        }
+        assert!(compression.windows.memory_len() <= options.memory_max, "{slot} connections");
+        assert_eq!(slot, 2);
     }
 
     #[test]
