@@ -228,7 +228,7 @@ run_suite() {
 
 # Starts the suite's server, and has the client role echo in every case.
 run_client() {
-    local port tries=$((START_SECONDS * 10)) status=0
+    local port status=0
     rm -rf "$work/reports"
     mkdir -p "$work/reports"
     port=$(free_port)
@@ -239,13 +239,7 @@ run_client() {
         >"$work/client.log" 2>&1 || die "the build of the client failed; all of its output: $work/client.log"
     wstest fuzzingserver >"$suite_log" 2>&1 &
     suite_pid=$!
-    until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-        if ! kill -0 "$suite_pid" 2>/dev/null || ((--tries == 0)); then
-            tail -n 20 "$suite_log" >&2
-            die "the suite's server did not listen on port $port within $START_SECONDS s"
-        fi
-        sleep 0.1
-    done
+    await_port "$port" "$suite_pid" "$suite_log" "the suite's server"
     echo "testing the client role, cases $cases"
     (cd "$root" && RINGSOCK_AUTOBAHN_SERVER=127.0.0.1:$port bounded "$SUITE_SECONDS" \
         cargo test --release --locked --test autobahn_client) >"$work/client.log" 2>&1 || status=$?
@@ -278,7 +272,7 @@ wstest() {
 # --- the server ----------------------------------------------------------------------------------
 
 start_server() {
-    local binary port tries=$((START_SECONDS * 10))
+    local binary port
     if [[ -n ${RINGSOCK_BIN:-} ]]; then
         binary=$(realpath --no-symlinks -- "$RINGSOCK_BIN")
     else
@@ -296,13 +290,7 @@ start_server() {
     "$binary" serve --listen "127.0.0.1:$port" --deflate "$deflate" >"$server_log" 2>&1 </dev/null &
     server_pid=$!
     set +m
-    until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-        if ! kill -0 "$server_pid" 2>/dev/null || ((--tries == 0)); then
-            tail -n 20 "$server_log" >&2
-            die "the server ended or did not listen on port $port within $START_SECONDS s"
-        fi
-        sleep 0.1
-    done
+    await_port "$port" "$server_pid" "$server_log" 'the server'
 }
 
 # Fails unless the server has lived until now, obeys SIGINT and reports success.
@@ -339,6 +327,18 @@ clean_up() {
 # In the foreground, so that Ctrl-C still reaches the command.
 bounded() {
     timeout --foreground --kill-after=10 "$@"
+}
+
+# await_port PORT PID LOG NAME
+await_port() {
+    local tries=$((START_SECONDS * 10))
+    until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
+        if ! kill -0 "$2" 2>/dev/null || ((--tries == 0)); then
+            tail -n 20 "$3" >&2
+            die "$4 ended or did not listen on port $1 within $START_SECONDS s"
+        fi
+        sleep 0.1
+    done
 }
 
 free_port() {
