@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::control::Signals;
 use crate::worker;
+use crate::worker::Beat;
 
 /// The address of the development profile.
 pub const DEVELOPMENT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
@@ -23,6 +24,10 @@ pub struct Options {
     /// How long a worker with nothing to do looks for work before it sleeps, in microseconds. That
     /// spares few connections the time to wake up, and costs the processor as much time.
     pub spin_us: u32,
+    /// When the kernel asks a peer of which nothing came for a sign of life, and when it gives it up; `None` for
+    /// never. It finds peers that are gone for a fifth of what pings cost, but keeps no proxy on the way open,
+    /// and says nothing of whether the peer's program still runs: see `worker.ping` for that.
+    pub keepalive: Option<Beat>,
     /// Who handles SIGINT and SIGTERM.
     pub signals: Signals,
     /// Limits and deadlines of connections.
@@ -36,6 +41,7 @@ impl Default for Options {
             workers: None,
             connections_max: None,
             spin_us: 0,
+            keepalive: None,
             signals: Signals::default(),
             worker: worker::Options::default(),
         }

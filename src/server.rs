@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{io, thread};
 
 use crate::config::Options;
@@ -12,9 +13,10 @@ use crate::control::{Control, Stopper};
 use crate::handler::Handler;
 use crate::ring;
 use crate::ring::{Doorbell, Features, RingDriver, RingHandle, StartError};
+use crate::sys::listener::Keepalive;
 use crate::sys::{affinity, limits, listener};
 use crate::worker;
-use crate::worker::{Counters, Handle, Mailbox, Peer, Worker};
+use crate::worker::{Beat, Counters, Handle, Mailbox, Peer, Worker};
 
 /// Submissions that a turn may queue before it has to make a system call.
 const RING_ENTRIES: u32 = 4096;
@@ -184,7 +186,13 @@ impl Server {
         let features = ring::probe()?;
         let cpus = worker_cpus(&options)?;
         let (connections_max, table_len) = connections_max(&options)?;
-        let (address, listeners) = listen(options.listen, cpus.len())?;
+        check_beat("ping", options.worker.ping)?;
+        check_beat("keepalive", options.keepalive)?;
+        let keepalive = options.keepalive.map(|beat| Keepalive {
+            idle: Duration::from_millis(beat.interval_ms),
+            timeout: Duration::from_millis(beat.timeout_ms),
+        });
+        let (address, listeners) = listen(options.listen, keepalive, cpus.len())?;
 
         let ring_options = ring::Options {
             entries: RING_ENTRIES,
@@ -413,15 +421,32 @@ fn connections_max(options: &Options) -> Result<(u32, u32), Error> {
     Ok((connections, connections + slack))
 }
 
+/// Heartbeats of no time would never end, and the kernel counts in seconds, up to `32767`.
+fn check_beat(name: &'static str, beat: Option<Beat>) -> Result<(), Error> {
+    let possible = |ms: u64| (1_000..=32_767_000).contains(&ms);
+    match beat {
+        Some(beat) if !possible(beat.interval_ms) || !possible(beat.timeout_ms) => Err(Error::Option {
+            name,
+            value: format!("{} and {} ms", beat.interval_ms, beat.timeout_ms),
+            advice: "take 1,000 to 32,767,000 for both, or None",
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// One listening socket for each worker, all on one address.
-fn listen(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<OwnedFd>), Error> {
+fn listen(
+    address: SocketAddr,
+    keepalive: Option<Keepalive>,
+    count: usize,
+) -> Result<(SocketAddr, Vec<OwnedFd>), Error> {
     let failed = |source| Error::Listen { address, source };
     listener::check_free(address).map_err(failed)?;
-    let first = listener::listen(address).map_err(failed)?;
+    let first = listener::listen(address, keepalive).map_err(failed)?;
     let bound = listener::local_address(&first).map_err(failed)?;
     let mut listeners = vec![first];
     for _ in 1..count {
-        listeners.push(listener::listen(bound).map_err(failed)?);
+        listeners.push(listener::listen(bound, keepalive).map_err(failed)?);
     }
     Ok((bound, listeners))
 }

@@ -145,7 +145,8 @@ fn check_stop(arguments: &[&str], name: &str) {
     assert_eq!(undecided.read_to_end(&mut Vec::new()).expect("a FIN"), 0);
     let (status, output, _) = program.end();
     assert!(status.success(), "{status}: {output}");
-    let farewell = "stopped: 7 connections, 5 messages, 1 refused requests, 0 protocol errors";
+    let farewell =
+        "stopped: 7 connections, 5 messages, 1 refused requests, 0 protocol errors, 0 pings, 0 connections silent";
     assert_eq!(output.lines().last(), Some(farewell));
 }
 

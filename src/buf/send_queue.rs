@@ -26,6 +26,8 @@ pub enum Segment {
     },
     /// A frame that other connections may be sending too.
     Shared(SharedFrame),
+    /// A frame that is part of the program, such as a ping without content.
+    Static(&'static [u8]),
 }
 
 impl Segment {
@@ -35,6 +37,7 @@ impl Segment {
         match self {
             Self::Block { block, start } => &block[*start..],
             Self::Shared(frame) => frame,
+            Self::Static(frame) => frame,
         }
     }
 
@@ -96,6 +99,12 @@ impl SendQueue {
             self.bytes += frame.len();
             self.segments.push_back(Segment::Shared(frame.clone()));
         }
+    }
+
+    /// Appends a frame that is part of the program, without copying it.
+    pub fn push_static(&mut self, frame: &'static [u8]) {
+        self.bytes += frame.len();
+        self.segments.push_back(Segment::Static(frame));
     }
 
     /// Takes the front of the queue, as much as one send may carry.

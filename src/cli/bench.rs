@@ -167,7 +167,7 @@ fn deliver(report: &Report, json: Option<&Path>, plot: Option<&Path>) -> Result<
 }
 
 /// Reads `500ms`, `10s`, `2m`, `1h` or a plain number of seconds.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let advice = || format!("'{text}' is not a time: write 500ms, 10s, 2m or 1h");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod heartbeat;
 mod serve;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::print;
+use crate::cli::{heartbeat, print};
 use crate::config::{DEVELOPMENT_ADDRESS, Options};
 use crate::control::Signals;
 use crate::handler::Echo;
@@ -34,6 +34,8 @@ pub(super) struct Arguments {
     /// dedicated (windows of 32 KiB), or dedicated:BITS (windows of 2^BITS bytes, 9 to 15)
     #[arg(long, value_name = "POLICY", default_value = "off", env = "RINGSOCK_DEFLATE", value_parser = policy)]
     deflate: Policy,
+    #[command(flatten)]
+    heartbeat: heartbeat::HeartbeatArguments,
 }
 
 /// More than this is more than any wake-up takes.
@@ -76,15 +78,17 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     options.connections_max = arguments.connections;
     options.spin_us = arguments.spin_us;
     options.signals = Signals::Handled;
+    arguments.heartbeat.apply(&mut options);
     let compression = arguments.deflate;
+    let heartbeat = heartbeat::describe(&options);
     let server = Server::start(options, move |_| Echo { compression })?;
-    print_banner(&server, compression);
+    print_banner(&server, compression, &heartbeat);
     let counters = server.join()?;
     print_farewell(&counters);
     Ok(())
 }
 
-fn print_banner(server: &Server, compression: Policy) {
+fn print_banner(server: &Server, compression: Policy, heartbeat: &str) {
     let address = server.address();
     let features = server.features();
     let buffers = match features.buffer_mode {
@@ -104,6 +108,7 @@ fn print_banner(server: &Server, compression: Policy) {
   page      http://{address}/
   kernel    {kernel}: multishot accept and receive, direct descriptors, {buffers}
   deflate   {deflate}
+  heartbeat {heartbeat}
   workers   {count}, on processor {cpus}; up to {connections_max} connections each
 Ctrl-C closes all connections and stops.",
         version = env!("CARGO_PKG_VERSION"),
@@ -116,10 +121,12 @@ Ctrl-C closes all connections and stops.",
 fn print_farewell(counters: &[Counters]) {
     let sum = |count: fn(&Counters) -> u64| counters.iter().map(count).sum::<u64>();
     print(&format!(
-        "stopped: {} connections, {} messages, {} refused requests, {} protocol errors",
+        "stopped: {} connections, {} messages, {} refused requests, {} protocol errors, {} pings, {} connections silent",
         sum(|worker| worker.accepted),
         sum(|worker| worker.messages),
         sum(|worker| worker.refused),
         sum(|worker| worker.protocol_errors),
+        sum(|worker| worker.pings),
+        sum(|worker| worker.silent),
     ));
 }

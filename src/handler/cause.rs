@@ -15,6 +15,8 @@ pub enum CloseCause {
     SlowConsumer,
     /// It took none of what was sent for longer than the limit.
     Stalled,
+    /// Nothing was heard of it for too long, not even an answer to a heartbeat.
+    Silent,
     /// The server stops.
     Shutdown,
     /// The peer went away without a Close: FIN, or an error of the network.
@@ -32,7 +34,7 @@ impl CloseCause {
             Self::Protocol(error) => error.close_code().get(),
             Self::SlowConsumer => CloseCode::POLICY_VIOLATION.get(),
             Self::Shutdown => CloseCode::GOING_AWAY.get(),
-            Self::Stalled | Self::Lost => 1006,
+            Self::Stalled | Self::Silent | Self::Lost => 1006,
         }
     }
 }

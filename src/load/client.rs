@@ -168,6 +168,8 @@ impl Client {
             // Nobody connects to us or wakes us, and replies come through buffers.
             Completion::Readable { .. }
             | Completion::Filled { .. }
+            | Completion::Stirred { .. }
+            | Completion::WatchEnded { .. }
             | Completion::Accepted { .. }
             | Completion::AcceptEnded { .. }
             | Completion::Woken => {}
@@ -216,7 +218,7 @@ impl Client {
         connection.receive_cancelled = false;
         let fault = match (end, connection.phase) {
             // Settling asks again, if there is still something to be received.
-            (ReceiveEnd::Cancelled | ReceiveEnd::Exhausted | ReceiveEnd::NoBuffers, _) => None,
+            (ReceiveEnd::Cancelled | ReceiveEnd::Exhausted | ReceiveEnd::Drained | ReceiveEnd::NoBuffers, _) => None,
             (_, Phase::Closing) => {
                 connection.die(&mut self.context);
                 None

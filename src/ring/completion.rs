@@ -29,6 +29,16 @@ pub enum Completion {
         /// The connection.
         key: Key,
     },
+    /// Something has come for a connection that is watched, or did just before: it may be received already.
+    Stirred {
+        /// The connection.
+        key: Key,
+    },
+    /// A watch has ended.
+    WatchEnded {
+        /// The connection.
+        key: Key,
+    },
     /// Bytes arrived straight in a block, or receiving into it has failed.
     Filled {
         /// The connection.
@@ -72,8 +82,10 @@ pub enum ReceiveEnd {
     NoBuffers,
     /// It was cancelled.
     Cancelled,
-    /// The kernel ended the series for reasons of its own; ask again.
+    /// It took as much as it was to take, or the kernel ended the series for reasons of its own; ask again.
     Exhausted,
+    /// It took all that there was.
+    Drained,
     /// The connection failed with this error number.
     Failed(i32),
 }

@@ -11,7 +11,7 @@ use io_uring::{IoUring, cqueue};
 use crate::buf::{Block, Payload};
 use crate::ring::buffer_ring::{BufferRing, GROUP};
 use crate::ring::low_water::LowWater;
-use crate::ring::message::Message;
+use crate::ring::message::{Message, TRANSFER_LEN_MAX};
 use crate::ring::operation::Operation;
 use crate::ring::token::{Kind, Token};
 use crate::ring::{BufferMode, Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
@@ -38,9 +38,6 @@ pub struct Options {
 
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
-/// What one operation sends or receives at most (`MAX_RW_COUNT`). The kernel cuts longer ones and calls
-/// that success.
-const TRANSFER_LEN_MAX: u32 = 0x7fff_f000;
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
 
@@ -325,6 +322,14 @@ impl RingDriver {
                 self.polls.remove(&key);
                 completions.push(Completion::Readable { key });
             }
+            Kind::Watch => {
+                if result >= 0 {
+                    completions.push(Completion::Stirred { key });
+                }
+                if !cqueue::more(flags) {
+                    completions.push(Completion::WatchEnded { key });
+                }
+            }
             Kind::Fill => self.complete_fill(key, result, completions),
             Kind::Accept => {
                 if let Ok(slot) = u32::try_from(result) {
@@ -378,7 +383,8 @@ impl RingDriver {
         }
         let end = match of_result(result) {
             Ok(0) => ReceiveEnd::Eof,
-            Ok(_) => ReceiveEnd::Exhausted,
+            Ok(_) if cqueue::sock_nonempty(flags) => ReceiveEnd::Exhausted,
+            Ok(_) | Err(libc::EAGAIN) => ReceiveEnd::Drained,
             Err(libc::ENOBUFS) => {
                 self.buffers.ran_out();
                 ReceiveEnd::NoBuffers
@@ -418,28 +424,14 @@ impl RingDriver {
         let mut pieces = payload.pieces();
         let first = pieces.next().unwrap_or_default();
         if pieces.next().is_some() {
-            let (message, len) = self.message(payload);
+            let mut message = self.spare_messages.pop().unwrap_or_else(Message::new);
+            let len = message.point_at(payload);
             let operation = Operation::SendMessage { key, message: &raw const message.header, mode };
             (operation, Some(message), len)
         } else {
             let len = u32::try_from(first.len()).map_or(TRANSFER_LEN_MAX, |len| len.min(TRANSFER_LEN_MAX));
             (Operation::Send { key, bytes: first.as_ptr(), len, mode }, None, len as usize)
         }
-    }
-
-    /// Points a message at the pieces of a payload that has several; returns their length too.
-    fn message(&mut self, payload: &Payload) -> (Box<Message>, usize) {
-        let mut message = self.spare_messages.pop().unwrap_or_else(Message::new);
-        let (mut count, mut len) = (0, 0);
-        for (piece, target) in payload.pieces().zip(&mut message.pieces) {
-            let piece_len = piece.len().min(TRANSFER_LEN_MAX as usize - len);
-            *target = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece_len };
-            count += 1;
-            len += piece_len;
-        }
-        message.header.msg_iov = message.pieces.as_mut_ptr();
-        message.header.msg_iovlen = count;
-        (message, len)
     }
 }
 
@@ -467,6 +459,7 @@ impl Driver for RingDriver {
         // Where the kernel can bound a series, every one is.
         let bytes_max = self.series_bytes_max;
         self.push(match mode {
+            ReceiveMode::Now => Operation::ReceiveNow { key },
             ReceiveMode::Bounded if bytes_max == 0 => Operation::ReceiveOnce { key },
             ReceiveMode::Series | ReceiveMode::Bounded => Operation::ReceiveMultishot { key, bytes_max },
         });
@@ -476,6 +469,15 @@ impl Driver for RingDriver {
         self.set_low_water(key, bytes);
         self.polls.insert(key);
         self.push(Operation::Poll { key });
+    }
+
+    fn watch(&mut self, key: Key) {
+        self.set_low_water(key, 0);
+        self.push(Operation::Watch { key });
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        self.push(Operation::CancelWatch { key });
     }
 
     fn fill(&mut self, key: Key, mut block: Block, len: usize) {
@@ -688,6 +690,45 @@ mod tests {
         driver.turn(Some(1_000), &mut completions).unwrap();
         let filled = completions.pop();
         assert!(matches!(filled, Some(Completion::Filled { result: Err(libc::ECANCELED), .. })), "{filled:?}");
+    }
+
+    #[test]
+    fn a_watch_tells_of_everything_that_comes_until_it_is_ended() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        driver.attach(KEY.slot, client.into()).unwrap();
+        let next = |driver: &mut RingDriver| {
+            let mut completions = Vec::new();
+            driver.turn(Some(1_000), &mut completions).unwrap();
+            completions
+        };
+        // What came before the watch is told of, too.
+        server.write_all(b"one").unwrap();
+        driver.watch(KEY);
+        for word in ["one", "two", "three"] {
+            if word != "one" {
+                server.write_all(word.as_bytes()).unwrap();
+            }
+            assert!(matches!(next(&mut driver)[..], [Completion::Stirred { key: KEY }]), "{word}");
+            driver.receive(KEY, ReceiveMode::Now);
+            let mut completions = next(&mut driver);
+            let end = completions.pop();
+            assert!(matches!(end, Some(Completion::ReceiveEnded { end: ReceiveEnd::Drained, .. })), "{end:?}");
+            let Some(Completion::Received { mut lease, .. }) = completions.pop() else { panic!("{word} is there") };
+            assert_eq!(driver.bytes_mut(&mut lease), word.as_bytes());
+            driver.give_back(lease);
+        }
+        driver.receive(KEY, ReceiveMode::Now);
+        let nothing = next(&mut driver);
+        assert!(matches!(nothing[..], [Completion::ReceiveEnded { end: ReceiveEnd::Drained, .. }]), "{nothing:?}");
+        drop(server);
+        assert!(matches!(next(&mut driver)[..], [Completion::Stirred { key: KEY }]));
+        driver.receive(KEY, ReceiveMode::Now);
+        assert!(matches!(next(&mut driver)[..], [Completion::ReceiveEnded { end: ReceiveEnd::Eof, .. }]));
+        driver.unwatch(KEY);
+        assert!(matches!(next(&mut driver)[..], [Completion::WatchEnded { key: KEY }]));
     }
 
     #[test]

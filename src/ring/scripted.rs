@@ -15,6 +15,9 @@ use crate::slab::Key;
 pub(crate) enum Asked {
     Receive(u32),
     Poll(u32, usize),
+    ReceiveNow(u32),
+    Watch(u32),
+    Unwatch(u32),
     Fill(u32, usize),
     CancelReceive(u32),
     Send(u32, Vec<u8>),
@@ -28,6 +31,8 @@ pub(crate) enum Happens<'a> {
     Accepted,
     Received(&'a [u8]),
     Readable,
+    Stirred,
+    WatchEnded,
     /// Into the block that was given for it.
     Filled(&'a [u8]),
     Ended(ReceiveEnd),
@@ -68,6 +73,8 @@ impl Hand {
                     Completion::Received { key, lease: Lease { owner: 0, buffer, start: 0, len } }
                 }
                 Happens::Readable => Completion::Readable { key },
+                Happens::Stirred => Completion::Stirred { key },
+                Happens::WatchEnded => Completion::WatchEnded { key },
                 Happens::Filled(bytes) => {
                     let mut block = state.fills.remove(&slot).expect("a block was given to be filled");
                     block.extend_from_slice(bytes);
@@ -107,8 +114,17 @@ impl Driver for ScriptedDriver {
 
     fn cancel_accept(&mut self) {}
 
-    fn receive(&mut self, key: Key, _: ReceiveMode) {
-        self.ask(Asked::Receive(key.slot));
+    fn receive(&mut self, key: Key, mode: ReceiveMode) {
+        let asked = if mode == ReceiveMode::Now { Asked::ReceiveNow } else { Asked::Receive };
+        self.ask(asked(key.slot));
+    }
+
+    fn watch(&mut self, key: Key) {
+        self.ask(Asked::Watch(key.slot));
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        self.ask(Asked::Unwatch(key.slot));
     }
 
     fn poll(&mut self, key: Key, bytes: usize) {

@@ -19,7 +19,7 @@ use crate::buf::{Block, Payload};
 use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
 use crate::slab::Key;
 
-use world::{Socket, Submitted};
+use world::{Seen, Socket, Submitted, Watch};
 
 pub(crate) use fault::Fault;
 pub(crate) use peer::{Ending, Peer};
@@ -74,6 +74,7 @@ impl SimDriver {
                 deliver_sent(&mut world, slot, completions);
                 self.deliver_received(&mut world, slot, completions);
                 deliver_readable(&mut world, slot, completions);
+                deliver_stirred(&mut world, slot, completions);
                 self.deliver_filled(&mut world, slot, completions);
                 deliver_closed(&mut world, slot, completions);
             }
@@ -128,7 +129,7 @@ impl SimDriver {
             } else if socket.inbound_fin {
                 Some(ReceiveEnd::Eof)
             } else {
-                None
+                socket.armed_now.then_some(ReceiveEnd::Drained)
             };
             if let Some(end) = end {
                 let socket = world.sockets.get_mut(&slot).expect("it is there");
@@ -157,8 +158,9 @@ impl SimDriver {
         }
         let lease = Lease { owner: 0, buffer, start: 0, len: u32::try_from(len).expect("buffers are small") };
         completions.push(Completion::Received { key, lease });
+        let is_empty = inbound.is_empty();
         if once {
-            return Some(ReceiveEnd::Exhausted);
+            return Some(if is_empty { ReceiveEnd::Drained } else { ReceiveEnd::Exhausted });
         }
         world.random.one_in(20).then(|| {
             world.fault(Fault::SeriesEnded);
@@ -181,6 +183,32 @@ fn deliver_readable(world: &mut World, slot: u32, completions: &mut Vec<Completi
     let socket = world.socket(key);
     (socket.armed, socket.armed_poll, socket.armed_cancelled) = (false, false, false);
     completions.push(Completion::Readable { key });
+}
+
+/// Tells of what has come since it was last told of, and now and then of nothing. Ends the watch if it was
+/// cancelled, and now and then for reasons of its own.
+fn deliver_stirred(world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
+    let Some(socket) = world.sockets.get(&slot).filter(|socket| socket.watch != Watch::Off) else { return };
+    let key = socket.key.expect("a watched socket was named by an operation");
+    let now = socket.seen(world.peers[socket.peer].reset);
+    let Watch::On { seen } = socket.watch else {
+        world.socket(key).watch = Watch::Off;
+        completions.push(Completion::WatchEnded { key });
+        return;
+    };
+    if seen == now {
+        if !world.random.one_in(20) {
+            return;
+        }
+        world.fault(Fault::StirredForNothing);
+    }
+    world.socket(key).watch = Watch::On { seen: now };
+    completions.push(Completion::Stirred { key });
+    if world.random.one_in(10) {
+        world.fault(Fault::WatchEnded);
+        world.socket(key).watch = Watch::Off;
+        completions.push(Completion::WatchEnded { key });
+    }
 }
 
 fn deliver_sent(world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
@@ -225,7 +253,8 @@ impl Driver for SimDriver {
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let mut world = self.world.borrow_mut();
         let socket = world.socket(key);
-        socket.armed_once = mode == ReceiveMode::Bounded;
+        socket.armed_once = mode != ReceiveMode::Series;
+        socket.armed_now = mode == ReceiveMode::Now;
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
     }
 
@@ -235,6 +264,24 @@ impl Driver for SimDriver {
         let socket = world.socket(key);
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
         socket.armed_poll = true;
+        socket.armed_now = false;
+    }
+
+    fn watch(&mut self, key: Key) {
+        let mut world = self.world.borrow_mut();
+        let socket = world.socket(key);
+        assert_eq!(socket.watch, Watch::Off, "a watch is asked for once");
+        // What is there already is told of, too.
+        let seen = Seen { bytes: socket.arrived - socket.inbound.len(), ..Seen::default() };
+        socket.watch = Watch::On { seen };
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        let mut world = self.world.borrow_mut();
+        let socket = world.socket(key);
+        if socket.watch != Watch::Off {
+            socket.watch = Watch::Cancelled;
+        }
     }
 
     fn fill(&mut self, key: Key, block: Block, len: usize) {
@@ -244,6 +291,7 @@ impl Driver for SimDriver {
         let socket = world.socket(key);
         assert!(!std::mem::replace(&mut socket.armed, true), "receiving is asked for once");
         socket.armed_block = Some((block, len));
+        socket.armed_now = false;
     }
 
     fn cancel_receive(&mut self, key: Key) {

@@ -9,12 +9,11 @@
 
 use crate::buf::{Block, SendQueue};
 use crate::handler::{CloseCause, ConnectionId, Effects, Handler};
-use crate::proto::http::HeadScanner;
 use crate::proto::ws::{
-    Adoption, CloseCode, Compressed, Event, Limits, Message, Opcode, ProtocolError, Role, Session, encoder,
+    Adoption, CloseCode, Compressed, Event, HEADER_LEN_MAX, Message, Opcode, ProtocolError, Role, Session, encoder,
 };
-use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, HEADER_LEN_MAX};
 use crate::slab::Key;
+use crate::worker::active::Active;
 use crate::worker::compression::Agreement;
 use crate::worker::context::Context;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
@@ -66,6 +65,19 @@ pub(super) enum Target {
     Block,
 }
 
+/// The watch over a connection that hibernates: it costs the kernel a third of what an armed receive does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Watch {
+    /// There is none: what comes is received as it comes.
+    Off,
+    /// Nothing has come that was not received.
+    Quiet,
+    /// Something is there to be received.
+    Stirred,
+    /// It was told to end.
+    Ending,
+}
+
 /// How many receives in a row must stay within bounds before a greedy peer is trusted again.
 const PROBATION: u8 = 64;
 
@@ -101,14 +113,25 @@ pub(super) struct Connection {
     pub(super) long_bytes: u32,
     /// It waits for its turn to receive.
     pub(super) queues: bool,
+    /// It is to be watched rather than received from, since it has been quiet for long.
+    pub(super) hibernates: bool,
+    pub(super) watch: Watch,
+    /// Messages came since that was last looked at.
+    pub(super) is_lively: bool,
+    /// A ping was sent, and nothing heard since.
+    pub(super) was_asked: bool,
+    /// The wheel has an entry for the next look at it.
+    pub(super) is_scheduled: bool,
+    /// The tick after which nothing was heard of it; if it was asked, that of our ping.
+    pub(super) quiet_since: u32,
     /// The turn in which a message of it last began or ended: its place while there is a shortage.
-    pub(super) place: u64,
+    pub(super) place: u32,
     /// How many receives it has kept its place for.
     pub(super) place_receives: u8,
     /// What was agreed on about compression.
     pub(super) deflate: Option<Agreement>,
     /// How many frames were processed in which turn.
-    pub(super) turn: u64,
+    pub(super) turn: u32,
     pub(super) turn_frames: u32,
     /// What it needs while it is busy.
     pub(super) active: Option<Box<Active>>,
@@ -117,30 +140,9 @@ pub(super) struct Connection {
 /// The budget for an idle connection, beside its entry in the wheel.
 const _: () = assert!(size_of::<Option<Connection>>() <= 56);
 
-/// What a connection needs while something of it is under way.
-#[derive(Debug)]
-pub(super) struct Active {
-    pub(super) session: Session,
-    pub(super) queue: SendQueue,
-    /// A request head that is cut by the end of a receive buffer, and how far it was looked at.
-    pub(super) head: Option<(HeadScanner, Block)>,
-    /// Received bytes that wait until the queue has drained, and how many of them are done.
-    pub(super) stash: Option<(Block, usize)>,
-    /// When the message under way must be complete.
-    pub(super) assembly_deadline_ms: Option<u64>,
-    /// How many bytes of a send the socket had no room for.
-    pub(super) blocked_bytes: usize,
-    /// When something of the blocked send must have gone out.
-    pub(super) stall_deadline_ms: Option<u64>,
-    /// When it began to close: what waits may then be sent as long as it goes on, within bounds.
-    pub(super) closing_since_ms: Option<u64>,
-    /// Why it is closing.
-    pub(super) cause: Option<CloseCause>,
-}
-
 impl Connection {
     /// A connection that was accepted in `turn`.
-    pub(super) const fn new(turn: u64) -> Self {
+    pub(super) const fn new(turn: u32) -> Self {
         Self {
             phase: Phase::Upgrading,
             farewell: Farewell::Close,
@@ -157,6 +159,12 @@ impl Connection {
             probation: 0,
             long_bytes: 0,
             queues: false,
+            hibernates: false,
+            watch: Watch::Off,
+            is_lively: false,
+            was_asked: false,
+            is_scheduled: false,
+            quiet_since: 0,
             place: turn,
             place_receives: 0,
             deflate: None,
@@ -170,7 +178,8 @@ impl Connection {
     pub(super) fn receive<H: Handler>(&mut self, key: Key, input: &mut [u8], context: &mut Context<H>) {
         let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         self.probation = self.probation.saturating_sub(1);
-        self.begin_turn(context.turn);
+        self.hear(context.tick);
+        self.begin_turn(context.turn_mark());
         let messages = context.counters.messages;
         let was_within = active.session.is_assembling();
         active.queue.expect(input.len());
@@ -184,7 +193,7 @@ impl Connection {
             self.receive_frames(key, &mut active, input, context)
         };
         let went_on = was_within && active.session.is_assembling() && messages == context.counters.messages;
-        self.keep_place(went_on, context.turn);
+        self.keep_place(went_on, context.turn_mark());
         if !rest.is_empty() {
             let (stash, _) = active.stash.get_or_insert_with(|| (context.pool.take(rest.len()), 0));
             stash.extend_from_slice(rest);
@@ -203,7 +212,8 @@ impl Connection {
         context: &mut Context<H>,
     ) {
         let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
-        self.begin_turn(context.turn);
+        self.hear(context.tick);
+        self.begin_turn(context.turn_mark());
         let adoption = if target == Target::Message {
             active.session.restore(block, received, &mut context.pool).map(Adoption::Taken)
         } else {
@@ -211,7 +221,7 @@ impl Connection {
         };
         match adoption {
             Ok(Adoption::Taken(Some(event))) => {
-                self.place = context.turn;
+                self.place = context.turn_mark();
                 self.handle_event(key, &mut active, event, context);
             }
             Ok(Adoption::Taken(None)) => {}
@@ -266,7 +276,7 @@ impl Connection {
     /// Goes on with what was stashed, now that the queue has drained or a new turn has begun.
     pub(super) fn resume<H: Handler>(&mut self, key: Key, context: &mut Context<H>) {
         let pause = self.pause.take();
-        self.begin_turn(context.turn);
+        self.begin_turn(context.turn_mark());
         // The working state was given back if nothing was left to be done but the send.
         let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         if self.phase == Phase::Open && pause == Some(Pause::Queue) {
@@ -289,7 +299,7 @@ impl Connection {
     }
 
     /// Moves to the end of the queue, unless what was received only `went_on` with a message.
-    fn keep_place(&mut self, went_on: bool, turn: u64) {
+    fn keep_place(&mut self, went_on: bool, turn: u32) {
         if went_on && self.place_receives < RECEIVES_PER_PLACE {
             self.place_receives += 1;
         } else {
@@ -301,10 +311,23 @@ impl Connection {
     /// Whether something is expected of the peer, be it only its FIN, and not asked for yet.
     pub(super) fn wants_to_receive(&self) -> bool {
         let expected = self.pause.is_none() && !self.eof && self.phase != Phase::Dying;
-        expected && self.receiving.is_none() && !self.queues
+        let is_watched = self.watch == Watch::Quiet;
+        expected && self.receiving.is_none() && !self.queues && !is_watched
     }
 
-    fn begin_turn(&mut self, turn: u64) {
+    /// Notes that something came from the peer: it is alive.
+    fn hear(&mut self, tick: u32) {
+        self.quiet_since = tick;
+        self.was_asked = false;
+    }
+
+    /// Whether nothing is under way but waiting for what the peer may say.
+    pub(super) fn is_idle(&self) -> bool {
+        let listens = self.receiving.is_some() || self.watch == Watch::Quiet;
+        listens && self.phase == Phase::Open && self.active.is_none() && !self.sending && self.pause.is_none()
+    }
+
+    fn begin_turn(&mut self, turn: u32) {
         if self.turn != turn {
             self.turn = turn;
             self.turn_frames = 0;
@@ -371,6 +394,9 @@ impl Connection {
         };
         match &mut event {
             Event::Message(message) if self.phase == Phase::Open => {
+                // What speaks once is likely to speak again, and is received from at once from now on.
+                self.is_lively = true;
+                self.hibernates = false;
                 context.counters.messages += 1;
                 context.counters.message_bytes += message.bytes().len() as u64;
                 let is_long = received_len >= context.options.block_bytes_min;
@@ -386,7 +412,7 @@ impl Connection {
             Event::Close { code, .. } => {
                 let code = *code;
                 if self.phase == Phase::Open {
-                    write_close(active, code, "", context);
+                    active.write_close(code, "", context);
                 }
                 self.finish(key, active, CloseCause::Peer(code), Farewell::Close, context);
             }
@@ -430,9 +456,17 @@ impl Connection {
     ) {
         context.counters.protocol_errors += 1;
         if self.phase == Phase::Open {
-            write_close(active, Some(error.close_code()), error.reason(), context);
+            active.write_close(Some(error.close_code()), error.reason(), context);
         }
         self.finish(key, active, CloseCause::Protocol(error), Farewell::Linger, context);
+    }
+
+    /// Ends a connection that is silent. It is told why, in case that it can still hear.
+    pub(super) fn end_silence<H: Handler>(&mut self, key: Key, context: &mut Context<H>) {
+        let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
+        active.write_close(Some(CloseCode::INTERNAL_ERROR), "nothing heard, not even a pong", context);
+        self.finish(key, &mut active, CloseCause::Silent, Farewell::Close, context);
+        self.active = Some(active);
     }
 
     /// Begins the close handshake from our side.
@@ -444,7 +478,7 @@ impl Connection {
         cause: CloseCause,
         context: &mut Context<H>,
     ) {
-        write_close(active, Some(code), reason, context);
+        active.write_close(Some(code), reason, context);
         active.cause = Some(cause);
         self.phase = Phase::Closing;
     }
@@ -506,56 +540,4 @@ impl Connection {
             context.give_active(active);
         }
     }
-}
-
-impl Active {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            session: Session::new(Role::Server, limits),
-            queue: SendQueue::default(),
-            head: None,
-            stash: None,
-            assembly_deadline_ms: None,
-            blocked_bytes: 0,
-            stall_deadline_ms: None,
-            closing_since_ms: None,
-            cause: None,
-        }
-    }
-
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.session.is_at_rest()
-            && !self.session.is_ended()
-            && self.queue.is_empty()
-            && self.head.is_none()
-            && self.stash.is_none()
-            && self.cause.is_none()
-            && self.stall_deadline_ms.is_none()
-    }
-
-    fn pending_bytes(&self) -> usize {
-        self.queue.bytes() + self.blocked_bytes
-    }
-
-    /// Returns all memory that it holds.
-    pub(super) fn clear<H: Handler>(&mut self, context: &mut Context<H>) {
-        self.give_back_input(context);
-        self.queue.clear(&mut context.pool);
-    }
-
-    /// Drops what was received and not processed.
-    fn give_back_input<H: Handler>(&mut self, context: &mut Context<H>) {
-        self.session.end(&mut context.pool);
-        self.assembly_deadline_ms = None;
-        let head = self.head.take().map(|(_, block)| block);
-        let stash = self.stash.take().map(|(block, _)| block);
-        for block in head.into_iter().chain(stash) {
-            context.pool.give(block);
-        }
-    }
-}
-
-fn write_close<H: Handler>(active: &mut Active, code: Option<CloseCode>, reason: &str, context: &mut Context<H>) {
-    let len = HEADER_LEN_MAX + CONTROL_PAYLOAD_LEN_MAX;
-    active.queue.write(&mut context.pool, len, |out| encoder::close(out, code, reason, None));
 }

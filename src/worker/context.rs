@@ -4,9 +4,10 @@ use crate::buf::{Pool, SendQueue};
 use crate::handler::{Command, ConnectionId, Effects, Handler, OwnClose};
 use crate::proto::ws::ReservedBits;
 use crate::slab::Key;
+use crate::timer::TICK_MS;
 use crate::worker::Options;
+use crate::worker::active::Active;
 use crate::worker::compression::{Agreement, Compression};
-use crate::worker::connection::Active;
 use crate::worker::counters::Counters;
 
 /// Working state of connections that is kept for the next one that needs it.
@@ -27,6 +28,8 @@ pub(super) struct Context<H> {
     pub(super) turn: u64,
     /// The time of this turn.
     pub(super) now_ms: u64,
+    /// The tick of the wheel that is not over yet at that time, its low bits.
+    pub(super) tick: u32,
     #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
     spare: Vec<Box<Active>>,
 }
@@ -44,8 +47,27 @@ impl<H: Handler> Context<H> {
             yielded: Vec::new(),
             turn: 0,
             now_ms: 0,
+            tick: 0,
             spare: Vec::new(),
         }
+    }
+
+    /// Begins a turn that ends its waiting at `now_ms`.
+    pub(super) fn begin_turn(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.tick = low_bits(now_ms.div_ceil(TICK_MS));
+        self.turn = self.turn.wrapping_add(1);
+        self.compression.set_time(now_ms);
+    }
+
+    /// The number of this turn as connections keep it: its low bits.
+    pub(super) fn turn_mark(&self) -> u32 {
+        low_bits(self.turn)
+    }
+
+    /// The number of the turn that a mark stands for, if that was not too long ago.
+    pub(super) fn turn_of(&self, mark: u32) -> u64 {
+        self.turn.saturating_sub(self.turn_mark().wrapping_sub(mark).into())
     }
 
     pub(super) fn id(&self, key: Key) -> ConnectionId {
@@ -94,4 +116,8 @@ impl<H: Handler> Context<H> {
     pub(super) fn retire(&mut self, mut active: Box<Active>) {
         active.clear(self);
     }
+}
+
+fn low_bits(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).expect("half of the bits")
 }

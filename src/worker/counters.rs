@@ -26,6 +26,13 @@ pub struct Counters {
     pub slow_consumers: u64,
     /// Connections ended because nothing could be sent to them for too long.
     pub stalled: u64,
+    /// Pings sent to connections of which nothing was heard.
+    pub pings: u64,
+    /// Connections ended since nothing was heard of them for too long, not even a pong, nor an answer to the
+    /// kernel's keepalive.
+    pub silent: u64,
+    /// How often a connection went into hibernation.
+    pub hibernations: u64,
     /// Peers that left without a Close.
     pub lost: u64,
     /// Connections cut because they did not end in time after our Close.

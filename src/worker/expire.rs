@@ -37,7 +37,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 let active = connection.active.as_ref();
                 let due = active
                     .and_then(|active| active.assembly_deadline_ms.into_iter().chain(active.stall_deadline_ms).min());
-                if let Some(due) = due
+                // Activity leaves the wheel alone: an entry for the next look is not moved by it.
+                let look = if connection.is_scheduled { None } else { connection.next_look_ms(&self.context) };
+                connection.is_scheduled |= look.is_some();
+                if let Some(due) = due.into_iter().chain(look).min()
                     && !self.deadlines.fires_by(key.slot, due)
                 {
                     self.deadlines.arm(key.slot, due);
@@ -89,8 +92,13 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 connection.die(key, CloseCause::Lost, &mut self.context);
             }
             Phase::Open => {
+                connection.is_scheduled = false;
                 let is_due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now_ms);
-                let Some(mut active) = connection.active.take() else { return };
+                let Some(mut active) = connection.active.take() else {
+                    self.look_at(key);
+                    self.touch(key);
+                    return;
+                };
                 let (stalled, late) = (is_due(active.stall_deadline_ms), is_due(active.assembly_deadline_ms));
                 if late && !stalled {
                     connection.fail(key, &mut active, ProtocolError::AssemblyTimeout, &mut self.context);

@@ -7,7 +7,7 @@ use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, Lease, ReceiveEnd};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Farewell, Pause, Phase};
+use crate::worker::connection::{Farewell, Pause, Phase, Watch};
 
 /// How many bytes are received into blocks in a turn, but for the last one of them: what fits the cache
 /// until it is answered.
@@ -34,6 +34,21 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         connection.receiving = None;
         connection.queues = true;
         self.readable.push_back(key);
+        self.touch(key);
+    }
+
+    /// Has a connection receive that was watched.
+    pub(super) fn handle_stirred(&mut self, key: Key) {
+        let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
+        if connection.watch == Watch::Quiet {
+            connection.watch = Watch::Stirred;
+            self.touch(key);
+        }
+    }
+
+    pub(super) fn handle_watch_ended(&mut self, key: Key) {
+        let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
+        connection.watch = Watch::Off;
         self.touch(key);
     }
 
@@ -98,11 +113,16 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         connection.receive_cancelled = false;
         match end {
             // Settling asks again, if there is still something to be received.
-            ReceiveEnd::Cancelled | ReceiveEnd::Exhausted => {}
+            ReceiveEnd::Exhausted if connection.watch == Watch::Quiet => connection.watch = Watch::Stirred,
+            ReceiveEnd::Cancelled | ReceiveEnd::Exhausted | ReceiveEnd::Drained => {}
             ReceiveEnd::NoBuffers => {
                 self.context.counters.buffer_shortages += 1;
                 connection.queues = true;
-                self.shortage.join(connection.place, key);
+                // What the watch has told of is still there.
+                if connection.watch == Watch::Quiet {
+                    connection.watch = Watch::Stirred;
+                }
+                self.shortage.join(self.context.turn_of(connection.place), key);
             }
             ReceiveEnd::Eof => {
                 connection.eof = true;
@@ -117,6 +137,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                     connection.finish(key, &mut active, CloseCause::Lost, Farewell::Close, &mut self.context);
                     connection.active = Some(active);
                 }
+            }
+            // The peer has not answered the kernel's keepalive, or not confirmed what was sent to it.
+            ReceiveEnd::Failed(libc::ETIMEDOUT) if connection.phase == Phase::Open => {
+                self.context.counters.silent += 1;
+                connection.die(key, CloseCause::Silent, &mut self.context);
             }
             ReceiveEnd::Failed(_) => {
                 self.context.counters.lost += u64::from(connection.phase != Phase::Dying);

@@ -6,7 +6,7 @@ use crate::handler::Handler;
 use crate::ring::{Driver, ReceiveMode, SendMode};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Farewell, Phase, Target};
+use crate::worker::connection::{Connection, Farewell, Phase, Target, Watch};
 use crate::worker::context::Context;
 use crate::worker::shortage::Shortage;
 
@@ -52,7 +52,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             // has to follow the send must not wait for somebody else's event.
             self.hurry |= connection.sending && connection.waits_for_send();
             settle_end(connection, key, &mut self.driver);
-            settle_receive(connection, key, &mut self.shortage, &self.context, &mut self.driver);
+            settle_receive(connection, key, &mut self.shortage, &mut self.context, &mut self.driver);
             connection.rest(&mut self.context);
         }
         if connection.phase == Phase::Dying {
@@ -79,40 +79,80 @@ fn settle_receive<D: Driver, H: Handler>(
     connection: &mut Connection,
     key: Key,
     shortage: &mut Shortage,
-    context: &Context<H>,
+    context: &mut Context<H>,
     driver: &mut D,
 ) {
+    if connection.hibernates || connection.watch != Watch::Off {
+        settle_watch(connection, key, context, driver);
+    }
     if connection.wants_to_receive() {
         if let Some(bytes) = connection.waits_for(context) {
             connection.receiving = Some(Target::Poll);
             driver.poll(key, bytes);
         } else if shortage.is_on() {
             connection.queues = true;
-            shortage.join(connection.place, key);
+            shortage.join(context.turn_of(connection.place), key);
         } else {
             receive(connection, key, driver);
         }
     } else if connection.receiving == Some(Target::Buffers)
-        && (connection.pause.is_some() || connection.waits_for(context).is_some())
+        && connection.watch == Watch::Off
+        && (connection.pause.is_some() || connection.hibernates || connection.waits_for(context).is_some())
         && !mem::replace(&mut connection.receive_cancelled, true)
     {
         driver.cancel_receive(key);
     }
 }
 
+/// Begins to watch a connection that has been quiet for long, or ends that when it is so no more.
+fn settle_watch<D: Driver, H: Handler>(
+    connection: &mut Connection,
+    key: Key,
+    context: &mut Context<H>,
+    driver: &mut D,
+) {
+    let stays = connection.hibernates && connection.phase == Phase::Open && connection.waits_for(context).is_none();
+    match connection.watch {
+        Watch::Off if stays && connection.wants_to_receive() => {
+            connection.watch = Watch::Quiet;
+            context.counters.hibernations += 1;
+            driver.watch(key);
+        }
+        Watch::Quiet | Watch::Stirred if !stays => {
+            connection.watch = Watch::Ending;
+            driver.unwatch(key);
+        }
+        _ => {}
+    }
+}
+
 fn receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
     connection.receiving = Some(Target::Buffers);
-    let mode = if connection.probation > 0 { ReceiveMode::Bounded } else { ReceiveMode::Series };
+    let mode = if connection.watch == Watch::Stirred {
+        // The watch tells what comes after that.
+        connection.watch = Watch::Quiet;
+        ReceiveMode::Now
+    } else if connection.probation > 0 {
+        ReceiveMode::Bounded
+    } else {
+        ReceiveMode::Series
+    };
     driver.receive(key, mode);
 }
 
 /// Ends what is under way, then closes: a slot may not be given out again before its last
 /// operation has completed.
 fn settle_death<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
+    if matches!(connection.watch, Watch::Quiet | Watch::Stirred) {
+        connection.watch = Watch::Ending;
+        driver.unwatch(key);
+    }
     if connection.receiving.is_some() || connection.sending {
         if !mem::replace(&mut connection.cancelled, true) {
             driver.cancel(key);
         }
+    } else if connection.watch != Watch::Off {
+        // Its end is awaited.
     } else if !mem::replace(&mut connection.close_sent, true) {
         driver.close(key);
     }

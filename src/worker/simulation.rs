@@ -20,7 +20,7 @@ use crate::proto::http::{Refusal, Request, Upgrade};
 use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::proto::ws::{Limits, Message};
 use crate::ring::sim::{Ending, Fault, Random, SimDriver, Stop, World};
-use crate::worker::{CompressionOptions, Mailbox, Options, Status, Worker};
+use crate::worker::{Beat, CompressionOptions, Counters, Mailbox, Options, Status, Worker};
 
 use script::{Script, Verdict};
 
@@ -71,6 +71,8 @@ struct Tally {
     causes: BTreeMap<String, u64>,
     pauses: u64,
     timeouts: u64,
+    pings: u64,
+    hibernations: u64,
 }
 
 fn options(random: &mut Random) -> Options {
@@ -80,6 +82,11 @@ fn options(random: &mut Random) -> Options {
         close_timeout_ms: 5_000,
         assembly_timeout_ms: 30_000,
         stall_timeout_ms: 10_000,
+        // No honest peer is quiet for as long as the timeout.
+        ping: random
+            .one_in(2)
+            .then(|| Beat { interval_ms: random.piece(2_000) as u64, timeout_ms: 5_000 + random.below(5_000) as u64 }),
+        hibernate_after_ms: random.one_in(2).then(|| random.piece(500) as u64),
         frames_per_turn_max: 1 + u32::try_from(random.piece(20)).expect("small"),
         send_queue_bytes_max: random.piece(40_000),
         // Zero has every frame that is cut received straight.
@@ -124,7 +131,8 @@ fn run(seed: u64, tally: &mut Tally) {
         script.check(peer, if stopped_early { Verdict::Prefix } else { Verdict::Whole });
     }
     let rude = scripts.iter().filter(|script| script.may_time_out()).count();
-    let timeouts = worker.counters().close_timeouts + worker.counters().stalled + worker.counters().handshake_timeouts;
+    let Counters { close_timeouts, stalled, handshake_timeouts, silent, pings, hibernations, .. } = worker.counters();
+    let timeouts = close_timeouts + stalled + handshake_timeouts + silent;
     assert!(timeouts <= rude as u64, "{timeouts} timeouts, but only {rude} peers keep the server waiting");
 
     tally.turns += turns;
@@ -132,6 +140,8 @@ fn run(seed: u64, tally: &mut Tally) {
     tally.bytes += world.peers.iter().map(|peer| peer.received.len()).sum::<usize>();
     tally.pauses += worker.counters().pauses;
     tally.timeouts += timeouts;
+    tally.pings += pings;
+    tally.hibernations += hibernations;
     for (fault, count) in &world.faults {
         *tally.faults.entry(*fault).or_default() += count;
     }
@@ -174,10 +184,11 @@ fn simulated_worlds_end_as_the_reference_says() {
     for fault in Fault::ALL {
         assert!(tally.faults.get(&fault).is_some_and(|&count| count > 0), "{fault:?} never happened");
     }
-    for cause in ["Peer", "Protocol", "Lost", "Shutdown", "Stalled"] {
+    for cause in ["Peer", "Protocol", "Lost", "Shutdown", "Stalled", "Silent"] {
         assert!(tally.causes.contains_key(cause), "no connection ended by {cause}");
     }
     assert!(tally.pauses > 0 && tally.timeouts > 0, "pauses and timeouts happen");
+    assert!(tally.pings > 0 && tally.hibernations > 0, "heartbeats and hibernation happen");
 }
 
 #[test]
@@ -200,7 +211,7 @@ fn report(seeds: u64, tally: &Tally) {
     let causes: Vec<String> = tally.causes.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
     say(&format!(
         "simulation: {seeds} seeds, {} peers, {} turns, {} bytes checked, {total} faults, 0 violations\n  \
-         faults: {}\n  ends: {}\n  pauses: {}, timeouts: {}",
+         faults: {}\n  ends: {}\n  pauses: {}, timeouts: {}, pings: {}, hibernations: {}",
         tally.peers,
         tally.turns,
         tally.bytes,
@@ -208,6 +219,8 @@ fn report(seeds: u64, tally: &Tally) {
         causes.join(", "),
         tally.pauses,
         tally.timeouts,
+        tally.pings,
+        tally.hibernations,
     ));
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::handler::Echo;
 use crate::ring::ReceiveEnd;
-use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received};
+use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received, Stirred, WatchEnded};
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
+use crate::timer::TICK_MS;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
-use crate::worker::{Mailbox, Options, Worker};
+use crate::worker::{Beat, Mailbox, Options, Worker};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -144,4 +145,109 @@ fn who_is_not_served_keeps_its_place_and_who_is_goes_to_the_end() {
     let asked = bench.turn(62, &[(0, message()), (0, Ended(ReceiveEnd::Exhausted)), (1, short()), (2, short())]);
     let asked: Vec<_> = asked.into_iter().filter(|asked| matches!(asked, Asked::Receive(_))).collect();
     assert_eq!(asked, [Asked::Receive(2), Asked::Receive(1), Asked::Receive(0)]);
+}
+
+/// Heartbeats of a second, and hibernation after half of that, looked at in ticks of 32 ms.
+fn with_heartbeats() -> Options {
+    let ping = Some(Beat { interval_ms: 1_024, timeout_ms: 512 });
+    Options { ping, hibernate_after_ms: Some(320), ..Options::default() }
+}
+
+const PONG: &[u8] = b"\x8a\x80\0\0\0\0";
+
+fn ping(slot: u32) -> Asked {
+    Asked::Send(slot, vec![0x89, 0])
+}
+
+#[test]
+fn a_quiet_connection_is_pinged_and_one_that_answers_stays() {
+    let mut bench = Bench::open_with(1, Options { hibernate_after_ms: None, ..with_heartbeats() });
+    assert_eq!(bench.turn(1_023, &[]), []);
+    assert_eq!(bench.turn(1_088, &[]), [ping(0)]);
+    assert_eq!(bench.turn(1_200, &[(0, Received(PONG))]), []);
+    assert_eq!(bench.turn(1_200 + 1_000, &[]), [], "the interval begins with the pong");
+    assert_eq!(bench.turn(1_200 + 1_088, &[]), [ping(0)]);
+    assert_eq!(bench.worker.counters().pings, 2);
+}
+
+#[test]
+fn a_silent_connection_is_told_and_closed() {
+    let mut bench = Bench::open_with(1, Options { hibernate_after_ms: None, ..with_heartbeats() });
+    assert_eq!(bench.turn(1_088, &[]), [ping(0)]);
+    assert_eq!(bench.turn(1_088 + 511, &[]), []);
+    let asked = bench.turn(1_088 + 512, &[]);
+    assert_eq!(asked, [Asked::Send(0, b"\x88\x20\x03\xf3nothing heard, not even a pong".to_vec())]);
+    assert_eq!(bench.turn(1_700, &[]), [Asked::Cancel(0)]);
+    assert_eq!(bench.turn(1_701, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Close(0)]);
+    assert_eq!(bench.worker.counters().silent, 1);
+}
+
+#[test]
+fn whatever_comes_is_a_sign_of_life() {
+    let mut bench = Bench::open_with(1, Options { hibernate_after_ms: None, ..with_heartbeats() });
+    assert_eq!(bench.turn(1_088, &[]), [ping(0)]);
+    // The first byte of a frame, and the rest long after the timeout.
+    assert_eq!(bench.turn(1_500, &[(0, Received(b"\x82"))]), []);
+    assert_eq!(bench.turn(2_400, &[]), [], "within a message, its own deadline counts");
+    bench.turn(2_500, &[(0, Received(b"\x80\0\0\0\0"))]);
+    assert_eq!(bench.turn(2_500 + 1_000, &[]), []);
+    assert_eq!(bench.turn(2_500 + 1_088, &[]), [ping(0)]);
+}
+
+#[test]
+fn connections_opened_together_are_pinged_one_after_the_other() {
+    let mut bench = Bench::open_with(256, Options { hibernate_after_ms: None, ..with_heartbeats() });
+    let mut most = 0;
+    for tick in 2..36 {
+        let asked = bench.turn(tick * TICK_MS, &[]);
+        let pings = asked.iter().filter(|asked| matches!(asked, Asked::Send(_, bytes) if bytes == b"\x89\0")).count();
+        most = most.max(pings);
+    }
+    assert_eq!(bench.worker.counters().pings, 256);
+    assert!(most <= 12, "{most} at once, where 256 over 32 ticks are 8 each");
+}
+
+#[test]
+fn a_quiet_connection_hibernates_and_wakes_with_its_first_message() {
+    let mut bench = Bench::open_with(1, Options { ping: None, ..with_heartbeats() });
+    assert_eq!(bench.turn(400, &[]), [Asked::CancelReceive(0)]);
+    assert_eq!(bench.turn(401, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Watch(0)]);
+    // A pong does not wake it.
+    assert_eq!(bench.turn(500, &[(0, Stirred)]), [Asked::ReceiveNow(0)]);
+    assert_eq!(bench.turn(501, &[(0, Received(PONG)), (0, Ended(ReceiveEnd::Drained))]), []);
+    // What is more than a buffer holds is received at once, too.
+    assert_eq!(bench.turn(600, &[(0, Stirred)]), [Asked::ReceiveNow(0)]);
+    let first = bench.turn(601, &[(0, Received(PONG)), (0, Ended(ReceiveEnd::Exhausted))]);
+    assert_eq!(first, [Asked::ReceiveNow(0)]);
+    assert_eq!(bench.turn(602, &[(0, Ended(ReceiveEnd::Drained))]), []);
+    // A message does.
+    bench.turn(700, &[(0, Stirred)]);
+    let woken = bench.turn(701, &[(0, Received(b"\x82\x80\0\0\0\0")), (0, Ended(ReceiveEnd::Drained))]);
+    assert_eq!(woken, [Asked::Send(0, b"\x82\0".to_vec()), Asked::Unwatch(0), Asked::Receive(0)]);
+    assert_eq!(bench.turn(702, &[(0, Stirred), (0, WatchEnded)]), []);
+    assert_eq!(bench.worker.counters().hibernations, 1);
+    // It was lively when it is looked at, and quiet the next time.
+    assert_eq!(bench.turn(1_050, &[]), []);
+    assert_eq!(bench.turn(1_400, &[]), [Asked::CancelReceive(0)]);
+}
+
+#[test]
+fn a_hibernating_connection_ends_as_any_other() {
+    let mut bench = Bench::open_with(2, Options { ping: None, ..with_heartbeats() });
+    bench.turn(400, &[]);
+    bench.turn(401, &[(0, Ended(ReceiveEnd::Cancelled)), (1, Ended(ReceiveEnd::Cancelled))]);
+    let asked = bench.turn(500, &[(0, Stirred), (1, Stirred)]);
+    assert_eq!(asked, [Asked::ReceiveNow(0), Asked::ReceiveNow(1)]);
+    let ends = [(0, Ended(ReceiveEnd::Eof)), (1, Ended(ReceiveEnd::Failed(libc::ETIMEDOUT)))];
+    assert_eq!(bench.turn(501, &ends), [Asked::Unwatch(0), Asked::Unwatch(1)]);
+    assert_eq!(bench.turn(502, &[(0, WatchEnded), (1, WatchEnded)]), [Asked::Close(0), Asked::Close(1)]);
+    assert_eq!((bench.worker.counters().lost, bench.worker.counters().silent), (1, 1));
+}
+
+#[test]
+fn a_watch_that_ends_by_itself_begins_anew() {
+    let mut bench = Bench::open_with(1, Options { ping: None, ..with_heartbeats() });
+    bench.turn(400, &[]);
+    bench.turn(401, &[(0, Ended(ReceiveEnd::Cancelled))]);
+    assert_eq!(bench.turn(500, &[(0, WatchEnded)]), [Asked::Watch(0)]);
 }

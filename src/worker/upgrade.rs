@@ -7,7 +7,8 @@ use crate::proto::http::{
 use crate::proto::ws::ReservedBits;
 use crate::proto::ws::deflate::{self, HeaderValue, Parameters, Policy};
 use crate::slab::Key;
-use crate::worker::connection::{Active, Connection, Farewell, Phase};
+use crate::worker::active::Active;
+use crate::worker::connection::{Connection, Farewell, Phase};
 use crate::worker::context::Context;
 
 /// Room for a response head; a page asks for its own length on top.
@@ -89,6 +90,7 @@ impl Connection {
         match answered {
             Ok(Phase::Open) => {
                 self.phase = Phase::Open;
+                self.begin_heartbeats(key.slot, context.tick, &context.options);
                 context.counters.opened += 1;
                 self.call(key, active, context, H::on_open);
             }

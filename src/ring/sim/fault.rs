@@ -9,6 +9,8 @@ pub(crate) enum Fault {
     SeriesEnded,
     ShortFill,
     ReadableForNothing,
+    StirredForNothing,
+    WatchEnded,
     ShortSend,
     BlockedSend,
     CancelledSend,
@@ -24,13 +26,15 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::OneByteReceive,
         Self::ShortReceive,
         Self::NoBuffers,
         Self::SeriesEnded,
         Self::ShortFill,
         Self::ReadableForNothing,
+        Self::StirredForNothing,
+        Self::WatchEnded,
         Self::ShortSend,
         Self::BlockedSend,
         Self::CancelledSend,

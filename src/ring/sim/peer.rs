@@ -32,6 +32,10 @@ pub(crate) struct Peer {
     pub(super) in_flight: VecDeque<u8>,
     pub(super) in_flight_fin: bool,
     pub(super) sent_fin: bool,
+    /// How much is left to be sent when it rests for a while, in falling order.
+    pub(super) rests: VecDeque<usize>,
+    /// It says nothing until then.
+    pub(super) rests_until_ms: u64,
     pub(super) state: PeerState,
 }
 
@@ -60,8 +64,15 @@ impl Peer {
             in_flight: VecDeque::new(),
             in_flight_fin: false,
             sent_fin: false,
+            rests: VecDeque::new(),
+            rests_until_ms: 0,
             state: PeerState::Away,
         }
+    }
+
+    /// The same peer, which rests whenever so much is left to be sent, in falling order.
+    pub(crate) fn with_rests(self, rests: VecDeque<usize>) -> Self {
+        Self { rests, ..self }
     }
 
     /// Whether the server ever let it in: one that is full does not, while nobody leaves.

@@ -11,6 +11,9 @@ use crate::slab::Key;
 /// The smallest buffer of a socket: with less, an honest peer would be too slow for any deadline.
 const ROOM_MIN: usize = 4096;
 
+/// How long an honest peer is quiet at the most.
+const REST_MS_MAX: usize = 600;
+
 /// The server's end of a connection, as the kernel has it.
 pub(super) struct Socket {
     pub(super) peer: usize,
@@ -18,6 +21,8 @@ pub(super) struct Socket {
     pub(super) key: Option<Key>,
     /// Sent by the peer and not received yet.
     pub(super) inbound: VecDeque<u8>,
+    /// How many bytes it has sent in all.
+    pub(super) arrived: usize,
     pub(super) inbound_fin: bool,
     /// How much may be on its way to the peer.
     pub(super) room: usize,
@@ -29,9 +34,31 @@ pub(super) struct Socket {
     /// The armed receive goes to this block, so many bytes of it.
     pub(super) armed_block: Option<(Block, usize)>,
     pub(super) armed_cancelled: bool,
+    /// The armed receive takes what is there, and does not wait.
+    pub(super) armed_now: bool,
+    pub(super) watch: Watch,
     pub(super) waiting: Option<Payload>,
     pub(super) waiting_cancelled: bool,
     pub(super) closing: bool,
+}
+
+/// A watch over a socket. What comes while nobody looks is told of once, as the kernel does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Watch {
+    Off,
+    /// So much was there, or an end, when it was last told of.
+    On {
+        seen: Seen,
+    },
+    Cancelled,
+}
+
+/// How much has ever come to a socket, and whether its end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Seen {
+    pub(super) bytes: usize,
+    pub(super) fin: bool,
+    pub(super) reset: bool,
 }
 
 /// The kernel, the network and the peers of one worker.
@@ -133,7 +160,8 @@ impl World {
                 }
                 Submitted::Close { key } => {
                     let socket = self.socket(key);
-                    assert!(!socket.armed && socket.waiting.is_none(), "a close finds no operation under way");
+                    let is_free = !socket.armed && socket.watch == Watch::Off && socket.waiting.is_none();
+                    assert!(is_free, "a close finds no operation under way");
                     socket.closing = true;
                     let (peer, unread) = (socket.peer, !socket.inbound.is_empty());
                     self.peers[peer].in_flight_fin = true;
@@ -215,8 +243,16 @@ impl World {
         let slot =
             self.sockets.iter().find(|(_, socket)| socket.peer == index && !socket.closing).map(|(slot, _)| *slot);
         let count = self.random.piece(50_000);
-        let peer = &mut self.peers[index];
-        let count = count.min(peer.outbox.len());
+        let rest_ms = self.random.below(REST_MS_MAX) as u64;
+        let (now_ms, peer) = (self.now_ms, &mut self.peers[index]);
+        if now_ms < peer.rests_until_ms && !peer.saw_fin && !peer.reset {
+            return;
+        }
+        let mut count = count.min(peer.outbox.len());
+        if let Some(left) = peer.rests.pop_front_if(|left| peer.outbox.len() - count <= *left) {
+            count = peer.outbox.len() - left;
+            peer.rests_until_ms = now_ms + rest_ms;
+        }
         let bytes: Vec<u8> = peer.outbox.drain(..count).collect();
         let leaves = peer.saw_fin && peer.ending != Ending::Silent || peer.reset;
         let fin = leaves || peer.outbox.is_empty() && peer.ending == Ending::Fin;
@@ -232,6 +268,7 @@ impl World {
             return;
         };
         let socket = self.sockets.get_mut(&slot).expect("it was just found");
+        socket.arrived += bytes.len();
         socket.inbound.extend(bytes);
         if reset {
             self.peers[index].state = PeerState::Closed;
@@ -267,6 +304,12 @@ impl World {
             let reset = self.peers[socket.peer].reset;
             socket.closing
                 || socket.armed && (!socket.inbound.is_empty() || socket.inbound_fin || reset || socket.armed_cancelled)
+                || socket.armed && socket.armed_now
+                || match socket.watch {
+                    Watch::Off => false,
+                    Watch::On { seen } => seen != socket.seen(reset),
+                    Watch::Cancelled => true,
+                }
                 || socket.waiting.is_some()
                     && (reset || socket.waiting_cancelled || self.peers[socket.peer].in_flight.len() < socket.room)
         };
@@ -327,6 +370,7 @@ impl Socket {
             peer,
             key: None,
             inbound: VecDeque::new(),
+            arrived: 0,
             inbound_fin: false,
             room,
             armed: false,
@@ -334,9 +378,16 @@ impl Socket {
             armed_poll: false,
             armed_block: None,
             armed_cancelled: false,
+            armed_now: false,
+            watch: Watch::Off,
             waiting: None,
             waiting_cancelled: false,
             closing: false,
         }
+    }
+
+    /// What a poll of it would tell now.
+    pub(super) fn seen(&self, reset: bool) -> Seen {
+        Seen { bytes: self.arrived, fin: self.inbound_fin, reset }
     }
 }

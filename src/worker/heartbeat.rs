@@ -1,0 +1,83 @@
+//! Heartbeats and hibernation: what becomes of open connections that are quiet.
+//!
+//! Whatever comes from a peer writes the tick into its connection, and nothing else: the wheel is not
+//! touched. When its entry there comes up, the connection is looked at, and the entry goes in again for
+//! whatever is next: it is pinged, given up, or has spoken meanwhile.
+
+use crate::handler::Handler;
+use crate::ring::Driver;
+use crate::slab::Key;
+use crate::timer::TICK_MS;
+use crate::worker::connection::Connection;
+use crate::worker::context::Context;
+use crate::worker::{Options, Worker};
+
+/// How heartbeats tell that a peer is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Beat {
+    /// After so long without a sign of life the peer is asked for one.
+    pub interval_ms: u64,
+    /// So much later it is given up.
+    pub timeout_ms: u64,
+}
+
+/// A Ping without content (RFC 6455 section 5.5.2).
+const PING: &[u8] = &[0x89, 0x00];
+/// When a connection is looked at again that was busy, so that its silence told nothing.
+const BUSY_MS: u64 = 1_000;
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    /// Looks at an open connection whose entry in the wheel came up.
+    pub(super) fn look_at(&mut self, key: Key) {
+        let context = &mut self.context;
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_idle()) else { return };
+        let was_lively = std::mem::take(&mut connection.is_lively);
+        connection.hibernates |= context.options.hibernate_after_ms.is_some() && !was_lively;
+        let Some(due_ms) = beat_due_ms(connection, context) else { return };
+        if due_ms > context.now_ms {
+            return;
+        }
+        if connection.was_asked {
+            context.counters.silent += 1;
+            connection.end_silence(key, context);
+            return;
+        }
+        let active = connection.active.get_or_insert_with(|| context.take_active(connection.deflate));
+        active.queue.push_static(PING);
+        connection.was_asked = true;
+        connection.quiet_since = context.tick;
+        context.counters.pings += 1;
+    }
+}
+
+impl Connection {
+    /// Begins the heartbeats of a connection that has just been opened: as if it had been quiet for a part of
+    /// the interval, another part for each slot. So those that came together are not pinged together.
+    pub(super) fn begin_heartbeats(&mut self, slot: u32, tick: u32, options: &Options) {
+        let Some(beat) = options.ping else { return };
+        let ticks = beat.interval_ms / TICK_MS;
+        // Multiples of the golden ratio leave no large gap, however many there are.
+        let part = u64::from(slot.wrapping_mul(GOLDEN_RATIO));
+        let ago = (ticks * part) >> u32::BITS;
+        self.quiet_since = tick.wrapping_sub(u32::try_from(ago).unwrap_or(u32::MAX));
+    }
+
+    /// When the wheel is to bring this connection up for a look.
+    pub(super) fn next_look_ms<H: Handler>(&self, context: &Context<H>) -> Option<u64> {
+        let soon = context.now_ms + BUSY_MS;
+        let beat = beat_due_ms(self, context).map(|due_ms| if due_ms <= context.now_ms { soon } else { due_ms });
+        let after_ms = context.options.hibernate_after_ms.filter(|_| !self.hibernates);
+        beat.into_iter().chain(after_ms.map(|after_ms| context.now_ms + after_ms)).min()
+    }
+}
+
+/// 2^32 divided by the golden ratio.
+const GOLDEN_RATIO: u32 = 0x9e37_79b9;
+
+/// When a connection must be pinged, or given up if it was.
+fn beat_due_ms<H: Handler>(connection: &Connection, context: &Context<H>) -> Option<u64> {
+    let beat = context.options.ping?;
+    let quiet_ms = u64::from(context.tick.wrapping_sub(connection.quiet_since)) * TICK_MS;
+    let patience_ms = if connection.was_asked { beat.timeout_ms } else { beat.interval_ms };
+    Some((context.now_ms.next_multiple_of(TICK_MS) + patience_ms).saturating_sub(quiet_ms))
+}
