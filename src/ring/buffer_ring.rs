@@ -61,6 +61,14 @@ pub struct Lease {
     pub(super) len: u32,
 }
 
+#[cfg(test)]
+impl Lease {
+    /// A lease of a driver that has no ring.
+    pub(crate) fn without_ring(len: u32) -> Self {
+        Self { owner: 0, buffer: 0, start: 0, len }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Buffer {
     /// How many bytes the kernel has filled since it got the buffer.

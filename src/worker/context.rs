@@ -28,7 +28,7 @@ pub(super) struct Context<H> {
     pub(super) turn: u64,
     /// The time of this turn.
     pub(super) now_ms: u64,
-    /// The tick of the wheel that is not over yet at that time, its low bits.
+    /// The tick of the wheel at that time, its low bits.
     pub(super) tick: u32,
     #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
     spare: Vec<Box<Active>>,
@@ -55,7 +55,7 @@ impl<H: Handler> Context<H> {
     /// Begins a turn that ends its waiting at `now_ms`.
     pub(super) fn begin_turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.tick = low_bits(now_ms.div_ceil(TICK_MS));
+        self.tick = low_bits(now_ms / TICK_MS);
         self.turn = self.turn.wrapping_add(1);
         self.compression.set_time(now_ms);
     }

@@ -74,10 +74,11 @@ impl Connection {
 /// 2^32 divided by the golden ratio.
 const GOLDEN_RATIO: u32 = 0x9e37_79b9;
 
-/// When a connection must be pinged, or given up if it was.
+/// When a connection must be pinged, or given up if it was: up to a tick early, since the time of what was
+/// heard is known to a tick.
 fn beat_due_ms<H: Handler>(connection: &Connection, context: &Context<H>) -> Option<u64> {
     let beat = context.options.ping?;
     let quiet_ms = u64::from(context.tick.wrapping_sub(connection.quiet_since)) * TICK_MS;
     let patience_ms = if connection.was_asked { beat.timeout_ms } else { beat.interval_ms };
-    Some((context.now_ms.next_multiple_of(TICK_MS) + patience_ms).saturating_sub(quiet_ms))
+    Some((context.now_ms / TICK_MS * TICK_MS + patience_ms).saturating_sub(quiet_ms))
 }

@@ -5,6 +5,7 @@
 //! what each peer must have got. A failing seed is printed and replays with
 //! `RINGSOCK_SIM_SEED=<seed> cargo test simulated`.
 
+mod heartbeats;
 mod script;
 
 use std::cell::RefCell;
