@@ -2,14 +2,25 @@
 //!
 //! Arming and disarming cost a few writes, whatever the number of entries; the wheel turns with
 //! the worker's loop. Deadlines are counted in ticks and never fire early, nor late by more than
-//! one tick.
+//! one tick. The exception are those in more than two years, which fire after two years.
+
+use std::mem;
 
 /// Milliseconds a tick.
 pub const TICK_MS: u64 = 32;
 /// Buckets of the wheel, a power of two: deadlines further away than this many ticks take rounds.
 const BUCKET_COUNT: usize = 1 << 12;
-/// The end of a list, and the mark of an entry that is not armed.
+/// How many ticks away a deadline is at most. An entry has the low half of its tick, so its distance
+/// from the last tick that was expired has to fit into that.
+const DISTANCE_MAX: u64 = 1 << 31;
+/// How many entries a page holds. The wheel grows by pages, so that no growth copies an entry.
+const PAGE_LEN: usize = 1024;
+/// How many pages a call of `trim` looks at.
+const TRIM_PAGES_MAX: usize = 64;
+/// The end of a list in either direction.
 const NONE: u32 = u32::MAX;
+/// In place of the previous entry: this one is not armed, so it is in no list.
+const UNARMED: u32 = u32::MAX - 1;
 
 /// Deadlines by slot.
 ///
@@ -29,78 +40,111 @@ const NONE: u32 = u32::MAX;
 pub struct Wheel {
     /// The first entry of each bucket's list.
     buckets: Box<[u32]>,
-    /// Doubly linked through the slots' own entries.
-    entries: Vec<Entry>,
+    /// The entries by slot, doubly linked through slots.
+    pages: Vec<Page>,
+    page_count: usize,
+    /// How many of the pages have no armed entry.
+    vacant_page_count: usize,
+    /// Which page `trim` looks at next.
+    trim_next: usize,
     /// The last tick that was expired.
     tick: u64,
-    /// No entry is in a bucket of a tick between the last one expired and this one.
+    /// No entry is due before this tick.
     vacant_until: u64,
     armed: usize,
 }
 
+/// What is known of a page without a look into it.
+#[derive(Debug, Default)]
+struct Page {
+    entries: Option<Box<[Entry; PAGE_LEN]>>,
+    armed: u16,
+    /// Whether no entry has been armed since the last look of `trim`.
+    was_vacant: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    tick: u64,
+    /// The low half of the tick.
+    tick: u32,
     next: u32,
     previous: u32,
 }
 
-const UNARMED: Entry = Entry { tick: u64::MAX, next: NONE, previous: NONE };
+const _: () = assert!(size_of::<Entry>() == 12, "five entries share a line of the cache");
+const _: () = assert!(PAGE_LEN <= u16::MAX as usize);
 
 impl Wheel {
     /// Sets the deadline of `slot`, in place of an earlier setting.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` is one of the two highest numbers, which mark ends of lists.
     pub fn arm(&mut self, slot: u32, deadline_ms: u64) {
+        assert!(slot < UNARMED, "slots are indices of a table");
         self.disarm(slot);
-        if slot as usize >= self.entries.len() {
-            self.entries.resize(slot as usize + 1, UNARMED);
+        let (page, _) = place(slot);
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, Page::default);
         }
-        // Past ticks are never looked at again, so what is due already goes into the next one.
-        let tick = deadline_ms.div_ceil(TICK_MS).max(self.tick + 1);
-        let bucket = bucket_of(tick);
-        let next = std::mem::replace(&mut self.buckets[bucket], slot);
-        if next != NONE {
-            self.entries[next as usize].previous = slot;
+        let page = &mut self.pages[page];
+        if page.entries.is_none() {
+            page.entries = Some(new_page());
+            self.page_count += 1;
+        } else if page.armed == 0 {
+            self.vacant_page_count -= 1;
         }
-        self.entries[slot as usize] = Entry { tick, next, previous: NONE };
-        self.vacant_until = self.vacant_until.min(tick);
+        page.was_vacant = false;
+        page.armed += 1;
         self.armed += 1;
+        // Past ticks are never looked at again, so what is due already goes into the next one.
+        let tick = deadline_ms.div_ceil(TICK_MS).clamp(self.tick + 1, self.tick + DISTANCE_MAX);
+        self.vacant_until = self.vacant_until.min(tick);
+        self.link(slot, low_half(tick));
     }
 
     /// Takes the deadline of `slot` away, if it has one.
     pub fn disarm(&mut self, slot: u32) {
-        let Some(&Entry { tick, next, previous }) = self.entries.get(slot as usize) else { return };
-        if tick == UNARMED.tick {
-            return;
-        }
+        let Some(&Entry { tick, next, previous }) = self.armed_entry(slot) else { return };
         if next != NONE {
-            self.entries[next as usize].previous = previous;
+            self.entry_mut(next).previous = previous;
         }
         if previous == NONE {
             self.buckets[bucket_of(tick)] = next;
         } else {
-            self.entries[previous as usize].next = next;
+            self.entry_mut(previous).next = next;
         }
-        self.entries[slot as usize] = UNARMED;
-        self.armed -= 1;
+        self.leave(slot);
     }
 
     /// Appends the slots whose deadlines are at or before `now_ms` to `fired` and disarms them.
     pub fn expire(&mut self, now_ms: u64, fired: &mut Vec<u32>) {
         let now = now_ms / TICK_MS;
+        let passed = now.saturating_sub(self.tick);
         // After a long pause every bucket is due once, no more.
-        let count = (now.saturating_sub(self.tick)).min(BUCKET_COUNT as u64);
-        for tick in self.tick + 1..=self.tick + count {
-            let mut slot = self.buckets[bucket_of(tick)];
-            while slot != NONE {
-                let Entry { tick: due, next, .. } = self.entries[slot as usize];
-                if due <= now {
-                    self.disarm(slot);
-                    fired.push(slot);
-                }
-                slot = next;
+        for tick in self.tick + 1..=self.tick + passed.min(BUCKET_COUNT as u64) {
+            self.expire_bucket(bucket_of(low_half(tick)), passed, fired);
+        }
+        self.tick += passed;
+    }
+
+    /// Gives pages back in which no slot has had a deadline from one look at them to the next.
+    ///
+    /// A call looks at some pages only, those after the last call's, so it may be made every second.
+    pub fn trim(&mut self) {
+        let count = self.pages.len();
+        for _ in 0..count.min(TRIM_PAGES_MAX) {
+            let page = &mut self.pages[self.trim_next];
+            self.trim_next = (self.trim_next + 1) % count;
+            if page.armed != 0 || page.entries.is_none() {
+                continue;
+            }
+            if mem::replace(&mut page.was_vacant, true) {
+                *page = Page::default();
+                self.page_count -= 1;
+                self.vacant_page_count -= 1;
             }
         }
-        self.tick = self.tick.max(now);
     }
 
     /// How many milliseconds from `now_ms` to the next tick with an entry; it may be a later round's.
@@ -112,7 +156,7 @@ impl Wheel {
         // The search goes on where the last one ended, so that a turn costs no walk of the wheel.
         let start = self.vacant_until.max(self.tick + 1);
         let due = (start..start + BUCKET_COUNT as u64)
-            .find(|&tick| self.buckets[bucket_of(tick)] != NONE)
+            .find(|&tick| self.buckets[bucket_of(low_half(tick))] != NONE)
             .expect("an armed entry is in one of the buckets");
         self.vacant_until = due;
         Some((due * TICK_MS).saturating_sub(now_ms))
@@ -121,13 +165,14 @@ impl Wheel {
     /// Whether `slot` has a deadline.
     #[must_use]
     pub fn is_armed(&self, slot: u32) -> bool {
-        self.entries.get(slot as usize).is_some_and(|entry| entry.tick != UNARMED.tick)
+        self.armed_entry(slot).is_some()
     }
 
     /// Whether `slot` has a deadline that fires no later than one of `deadline_ms` would.
     #[must_use]
     pub fn fires_by(&self, slot: u32, deadline_ms: u64) -> bool {
-        self.entries.get(slot as usize).is_some_and(|entry| entry.tick <= deadline_ms.div_ceil(TICK_MS))
+        self.armed_entry(slot)
+            .is_some_and(|entry| self.tick + self.distance(entry.tick) <= deadline_ms.div_ceil(TICK_MS))
     }
 
     /// How many slots have a deadline.
@@ -141,16 +186,102 @@ impl Wheel {
     pub fn is_empty(&self) -> bool {
         self.armed == 0
     }
+
+    /// Whether no page can be given back, so that `trim` has nothing to do.
+    #[must_use]
+    pub fn is_trim(&self) -> bool {
+        self.vacant_page_count == 0
+    }
+
+    /// The memory of the pages that there are now.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.page_count * size_of::<[Entry; PAGE_LEN]>()
+    }
+
+    /// Fires what is due in a bucket when `passed` ticks are over, and leaves the rest in it.
+    ///
+    /// The list is taken as a whole: what fires is not unlinked, so its neighbours are not written.
+    fn expire_bucket(&mut self, bucket: usize, passed: u64, fired: &mut Vec<u32>) {
+        let mut next = mem::replace(&mut self.buckets[bucket], NONE);
+        while next != NONE {
+            let slot = next;
+            let tick;
+            Entry { tick, next, .. } = *self.entry_mut(slot);
+            if self.distance(tick) <= passed {
+                self.leave(slot);
+                fired.push(slot);
+            } else {
+                self.link(slot, tick);
+            }
+        }
+    }
+
+    /// Puts the entry of `slot` in front of its bucket's list.
+    fn link(&mut self, slot: u32, tick: u32) {
+        let next = mem::replace(&mut self.buckets[bucket_of(tick)], slot);
+        if next != NONE {
+            self.entry_mut(next).previous = slot;
+        }
+        *self.entry_mut(slot) = Entry { tick, next, previous: NONE };
+    }
+
+    /// Marks the entry of `slot` as not armed. Nothing of a list may lead to it any more.
+    fn leave(&mut self, slot: u32) {
+        self.entry_mut(slot).previous = UNARMED;
+        let page = &mut self.pages[place(slot).0];
+        page.armed -= 1;
+        self.vacant_page_count += usize::from(page.armed == 0);
+        self.armed -= 1;
+    }
+
+    /// How many ticks after the last one expired a tick is of which only the low half is known.
+    fn distance(&self, tick: u32) -> u64 {
+        u64::from(tick.wrapping_sub(low_half(self.tick)))
+    }
+
+    fn armed_entry(&self, slot: u32) -> Option<&Entry> {
+        let (page, index) = place(slot);
+        let entry = &self.pages.get(page)?.entries.as_ref()?[index];
+        (entry.previous != UNARMED).then_some(entry)
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+        let (page, index) = place(slot);
+        &mut self.pages[page].entries.as_mut().expect("a page stays while an entry of it is armed")[index]
+    }
 }
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { buckets: vec![NONE; BUCKET_COUNT].into(), entries: Vec::new(), tick: 0, vacant_until: 0, armed: 0 }
+        Self {
+            buckets: vec![NONE; BUCKET_COUNT].into(),
+            pages: Vec::new(),
+            page_count: 0,
+            vacant_page_count: 0,
+            trim_next: 0,
+            tick: 0,
+            vacant_until: 0,
+            armed: 0,
+        }
     }
 }
 
-fn bucket_of(tick: u64) -> usize {
-    usize::try_from(tick % BUCKET_COUNT as u64).expect("below the count of buckets")
+fn place(slot: u32) -> (usize, usize) {
+    (slot as usize / PAGE_LEN, slot as usize % PAGE_LEN)
+}
+
+fn new_page() -> Box<[Entry; PAGE_LEN]> {
+    let entries = vec![Entry { tick: 0, next: NONE, previous: UNARMED }; PAGE_LEN];
+    entries.into_boxed_slice().try_into().expect("as many as a page holds")
+}
+
+fn low_half(tick: u64) -> u32 {
+    (tick & 0xffff_ffff) as u32
+}
+
+fn bucket_of(tick: u32) -> usize {
+    tick as usize % BUCKET_COUNT
 }
 
 #[cfg(test)]
@@ -158,8 +289,9 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    #[test]
-    fn random_use_fires_each_deadline_on_its_tick_as_a_sorted_map_would() {
+    /// Compares a wheel with a sorted map, from `start_ms` on. `slot_of` makes slots of numbers below 500.
+    #[track_caller]
+    fn check(start_ms: u64, slot_of: fn(u32) -> u32) {
         let mut random = 0x2545_f491_4f6c_dd1d_u64;
         let mut next = move |below: u64| {
             random ^= random << 13;
@@ -167,16 +299,18 @@ mod tests {
             random ^= random << 17;
             random % below
         };
-        let (mut wheel, mut model, mut now) = (Wheel::default(), BTreeMap::new(), 0);
+        let (mut wheel, mut model, mut now, mut pages_gone) = (Wheel::default(), BTreeMap::new(), start_ms, 0);
+        wheel.expire(start_ms, &mut Vec::new());
         for _ in 0..200_000 {
-            let slot = u32::try_from(next(500)).expect("small");
+            let slot = slot_of(u32::try_from(next(500)).expect("small"));
             match next(8) {
                 0 => {
                     wheel.disarm(slot);
                     model.remove(&slot);
                 }
                 1..=3 => {
-                    now += next(200);
+                    // Seldom a pause of more than a round of the wheel, in which most deadlines pass.
+                    now += if next(5_000) == 0 { 300_000 } else { next(200) };
                     let mut fired = Vec::new();
                     wheel.expire(now, &mut fired);
                     fired.sort_unstable();
@@ -186,15 +320,80 @@ mod tests {
                     model.retain(|_, at| *at > now / TICK_MS);
                 }
                 _ => {
-                    let deadline = now + next(if slot % 10 == 0 { 500_000 } else { 3_000 });
+                    let deadline = now + next(if slot.is_multiple_of(10) { 500_000 } else { 3_000 });
                     wheel.arm(slot, deadline);
+                    assert!(wheel.fires_by(slot, deadline.max(now / TICK_MS * TICK_MS + 1)));
                     model.insert(slot, deadline.div_ceil(TICK_MS).max(now / TICK_MS + 1));
                 }
+            }
+            if next(20) == 0 {
+                let pages = wheel.page_count;
+                wheel.trim();
+                pages_gone += pages - wheel.page_count;
             }
             assert_eq!((wheel.len(), wheel.is_armed(slot)), (model.len(), model.contains_key(&slot)));
             let earliest = model.values().min().map(|tick| tick * TICK_MS - now);
             assert!(wheel.next_ms(now) <= earliest && wheel.next_ms(now).is_some() == earliest.is_some());
         }
+        let armed_per_page = wheel.pages.iter().map(|page| usize::from(page.armed));
+        assert_eq!(armed_per_page.sum::<usize>(), model.len());
+        let vacant = |page: &&Page| page.entries.is_some() && page.armed == 0;
+        assert_eq!(wheel.vacant_page_count, wheel.pages.iter().filter(vacant).count());
+        assert_eq!(wheel.page_count, wheel.pages.iter().filter(|page| page.entries.is_some()).count());
+        assert_eq!(pages_gone > 100, slot_of(499) > 1_000_000, "{pages_gone} pages went");
+    }
+
+    #[test]
+    fn random_use_fires_each_deadline_on_its_tick_as_a_sorted_map_would() {
+        check(0, |number| number);
+    }
+
+    #[test]
+    fn slots_on_many_pages_fire_on_their_ticks_while_pages_come_and_go() {
+        check(0, |number| number * 3_001);
+    }
+
+    #[test]
+    fn the_low_half_of_a_tick_may_wrap() {
+        // The deadlines of the first two minutes lie on both sides of the wrap.
+        check((1 << 32) * TICK_MS - 60_000, |number| number);
+    }
+
+    #[test]
+    fn a_deadline_in_a_hundred_years_fires_after_two() {
+        const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+        let mut wheel = Wheel::default();
+        let mut fired = Vec::new();
+        wheel.expire(3 * YEAR_MS, &mut fired);
+        wheel.arm(1, 100 * YEAR_MS);
+        wheel.arm(2, u64::MAX);
+        assert!(wheel.fires_by(1, 100 * YEAR_MS) && !wheel.fires_by(1, 5 * YEAR_MS));
+        wheel.expire(5 * YEAR_MS, &mut fired);
+        assert!(fired.is_empty());
+        wheel.expire(6 * YEAR_MS, &mut fired);
+        fired.sort_unstable();
+        assert_eq!(fired, [1, 2]);
+    }
+
+    #[test]
+    fn a_page_goes_when_nothing_is_armed_between_two_looks() {
+        let mut wheel = Wheel::default();
+        wheel.arm(5, 1_000);
+        wheel.arm(200_000, 1_000);
+        assert_eq!((wheel.memory_bytes(), wheel.is_trim()), (2 * 12 * 1024, true));
+        wheel.disarm(200_000);
+        assert!(!wheel.is_trim());
+        let looks = |wheel: &mut Wheel| {
+            // There are more pages than a call looks at.
+            (0..4).for_each(|_| wheel.trim());
+            wheel.memory_bytes() / (12 * 1024)
+        };
+        assert_eq!(looks(&mut wheel), 2);
+        wheel.arm(200_000, 2_000);
+        wheel.disarm(200_000);
+        assert_eq!(looks(&mut wheel), 2, "there was a deadline since");
+        assert_eq!(looks(&mut wheel), 1);
+        assert!(wheel.is_trim() && wheel.is_armed(5) && !wheel.is_armed(200_000));
     }
 
     #[test]
