@@ -12,7 +12,7 @@ use crate::config::Options;
 use crate::control::{Control, Stopper};
 use crate::handler::Handler;
 use crate::ring;
-use crate::ring::{Doorbell, Features, RingDriver, RingHandle, StartError};
+use crate::ring::{CoreShare, Doorbell, Features, RingDriver, RingHandle, StartError};
 use crate::sys::listener::Keepalive;
 use crate::sys::{affinity, limits, listener};
 use crate::worker;
@@ -184,7 +184,7 @@ impl Server {
         F: Fn(u16) -> H + Clone + Send + 'static,
     {
         let features = ring::probe()?;
-        let cpus = worker_cpus(&options)?;
+        let (cpus, core_share) = worker_cpus(&options)?;
         let (connections_max, table_len) = connections_max(&options)?;
         check_beat("ping", options.worker.ping)?;
         check_beat("keepalive", options.keepalive)?;
@@ -196,6 +196,7 @@ impl Server {
 
         let ring_options = ring::Options {
             entries: RING_ENTRIES,
+            core_share,
             connections_max: table_len,
             buffer_mode: features.buffer_mode,
             series_bytes_max: features.series_bytes_max,
@@ -388,14 +389,16 @@ fn run_worker<H: Handler>(
     Ok(worker.counters().clone())
 }
 
-/// The processors for the workers: those allowed, in turn.
-fn worker_cpus(options: &Options) -> Result<Vec<usize>, Error> {
+/// The processors for the workers, those allowed, in turn; and what a worker gets of its own.
+fn worker_cpus(options: &Options) -> Result<(Vec<usize>, CoreShare), Error> {
     let cpus = affinity::allowed().map_err(|source| Error::System { what: "read the allowed processors", source })?;
-    match options.workers {
-        Some(0) => Err(Error::Option { name: "workers", value: "0".into(), advice: "have at least one" }),
-        Some(count) => Ok(cpus.iter().copied().cycle().take(usize::from(count)).collect()),
-        None => Ok(cpus),
-    }
+    let count = match options.workers {
+        Some(0) => return Err(Error::Option { name: "workers", value: "0".into(), advice: "have at least one" }),
+        Some(count) => usize::from(count),
+        None => cpus.len(),
+    };
+    let core_share = CoreShare::new(count, cpus.len());
+    Ok((cpus.into_iter().cycle().take(count).collect(), core_share))
 }
 
 /// How many connections a worker may hold, what was asked for or what the system allows, and the

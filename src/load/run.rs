@@ -23,7 +23,7 @@ use crate::load::rendezvous::{Attendance, Rendezvous};
 use crate::load::report::{Consumption, Reading, Report};
 use crate::load::series::Series;
 use crate::load::{Mode, Plan, PlanError, UrlError};
-use crate::ring::{self, BufferMode, Features, RingDriver, StartError};
+use crate::ring::{self, BufferMode, CoreShare, Features, RingDriver, StartError};
 use crate::sys::process::Process;
 use crate::sys::{affinity, limits};
 
@@ -155,6 +155,7 @@ impl Crew {
         let threads = u32::from(plan.threads);
         let per_thread = plan.connection_count().div_ceil(threads);
         check_open_files(per_thread)?;
+        let core_share = core_share(plan)?;
         if let Some(&cpu) = plan.cpus.first() {
             // This thread must not disturb the server's processor either.
             affinity::pin(cpu).map_err(|source| Error::System { what: "pin to a processor (--pin)", source })?;
@@ -174,6 +175,7 @@ impl Crew {
                 clock: crew.clock,
                 rendezvous: crew.rendezvous.clone(),
                 connector: Connector::new(target, &plan),
+                core_share,
                 buffer_mode: features.buffer_mode,
                 series_bytes_max: features.series_bytes_max,
             };
@@ -261,13 +263,25 @@ struct Seat {
     clock: Clock,
     rendezvous: Arc<Rendezvous>,
     connector: Connector,
+    core_share: CoreShare,
     buffer_mode: BufferMode,
     series_bytes_max: u32,
 }
 
 impl Seat {
     fn work(self) -> io::Result<Outcome> {
-        let Self { share, plan, content, samples, clock, rendezvous, connector, buffer_mode, series_bytes_max } = self;
+        let Self {
+            share,
+            plan,
+            content,
+            samples,
+            clock,
+            rendezvous,
+            connector,
+            core_share,
+            buffer_mode,
+            series_bytes_max,
+        } = self;
         let attendance = Attendance::new(rendezvous.clone());
         let cpu = plan.cpus.get(share.index as usize % plan.cpus.len().max(1));
         cpu.map_or(Ok(()), |&cpu| affinity::pin(cpu))?;
@@ -295,6 +309,7 @@ impl Seat {
         let count = u32::try_from(connections.len()).expect("a plan counts connections in 32 bits");
         let options = ring::Options {
             entries: RING_ENTRIES,
+            core_share,
             connections_max: count + TABLE_SLACK,
             buffer_mode,
             series_bytes_max,
@@ -318,6 +333,16 @@ fn check_open_files(per_thread: u32) -> Result<(), Error> {
         return Err(Error::OpenFiles { per_thread, needed, open_files });
     }
     Ok(())
+}
+
+/// What the ring of a thread gets of its core: of those asked for, or of those that the process may use.
+fn core_share(plan: &Plan) -> Result<CoreShare, Error> {
+    let cores = match plan.cpus.len() {
+        0 => affinity::allowed().map(|cpus| cpus.len()),
+        cores => Ok(cores),
+    };
+    let cores = cores.map_err(|source| Error::System { what: "read the allowed processors", source })?;
+    Ok(CoreShare::new(plan.threads.into(), cores))
 }
 
 /// The first address that takes a connection, or the first one if none does: the faults then tell.

@@ -17,6 +17,7 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 use std::io;
 
+use crate::ring::CoreShare;
 use crate::ring::mapping::Mapping;
 
 /// `IOU_PBUF_RING_INC`: buffers are consumed incrementally (Linux 6.12).
@@ -40,13 +41,18 @@ pub enum BufferMode {
 }
 
 impl BufferMode {
-    /// How many buffers a ring has and how long each is. Both modes take 4 MiB a worker.
+    /// How many buffers a ring has and how long each is, as a share of its core's 4 MiB. With very many
+    /// rings on a core each still has 256 KiB.
+    ///
+    /// Incremental buffers get shorter: the count is what lets a few stay lent. Those used once get
+    /// fewer: the length is what a receive can take.
     #[must_use]
-    pub const fn shape(self) -> (u16, u32) {
-        match self {
-            Self::Incremental => (16, 256 << 10),
-            Self::Once => (256, 16 << 10),
-        }
+    pub fn shape(self, share: CoreShare) -> (u16, u32) {
+        let (count, len) = match self {
+            Self::Incremental => (16, share.of(256 << 10, 16 << 10)),
+            Self::Once => (share.of(256, 16), 16 << 10),
+        };
+        (u16::try_from(count).expect("a share is no more than the whole"), len)
     }
 }
 
@@ -102,8 +108,8 @@ pub(super) struct BufferRing {
 
 impl BufferRing {
     /// Maps the buffers and provides them all to `ring`.
-    pub(super) fn new(ring: &IoUring, mode: BufferMode) -> io::Result<Self> {
-        let (count, buffer_len) = mode.shape();
+    pub(super) fn new(ring: &IoUring, mode: BufferMode, share: CoreShare) -> io::Result<Self> {
+        let (count, buffer_len) = mode.shape(share);
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let memory = Mapping::new(usize::from(count) * buffer_len as usize)?;
         let flags = if mode == BufferMode::Incremental { FLAG_INCREMENTAL } else { 0 };
@@ -251,8 +257,19 @@ mod tests {
 
     fn buffers(mode: BufferMode) -> (IoUring, BufferRing) {
         let ring = IoUring::new(4).expect("io_uring works here");
-        let buffers = BufferRing::new(&ring, mode).expect("buffer rings work here");
+        let buffers = BufferRing::new(&ring, mode, CoreShare::WHOLE).expect("buffer rings work here");
         (ring, buffers)
+    }
+
+    #[test]
+    fn a_core_has_so_much_memory_for_buffers_however_many_rings_share_it() {
+        let check = |mode: BufferMode, rings, expect| assert_eq!(mode.shape(CoreShare::new(rings, 1)), expect);
+        check(BufferMode::Incremental, 1, (16, 262_144));
+        check(BufferMode::Incremental, 3, (16, 65_536));
+        check(BufferMode::Incremental, 56, (16, 16_384));
+        check(BufferMode::Once, 1, (256, 16_384));
+        check(BufferMode::Once, 3, (64, 16_384));
+        check(BufferMode::Once, 56, (16, 16_384));
     }
 
     #[test]

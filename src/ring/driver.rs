@@ -14,14 +14,17 @@ use crate::ring::low_water::LowWater;
 use crate::ring::message::{Message, TRANSFER_LEN_MAX};
 use crate::ring::operation::Operation;
 use crate::ring::token::{Kind, Token};
-use crate::ring::{BufferMode, Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
+use crate::ring::{BufferMode, Completion, CoreShare, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
 use crate::slab::Key;
 
 /// What a driver is made with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// Entries of the submission queue; the completion queue has four times as many.
+    /// Entries of the submission queue of a ring that has its core to itself; the completion queue has
+    /// four times as many.
     pub entries: u32,
+    /// What the ring gets of its core: of these entries, and of the memory for receive buffers.
+    pub core_share: CoreShare,
     /// How many connections the table of direct descriptors holds.
     pub connections_max: u32,
     /// How receive buffers are used.
@@ -36,6 +39,8 @@ pub struct Options {
     pub backlog: u32,
 }
 
+/// However many rings share a core, a turn queues as many submissions before it makes a system call.
+const ENTRIES_MIN: u32 = 256;
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
@@ -111,17 +116,18 @@ impl RingDriver {
     ///
     /// What the kernel says to `io_uring_setup(2)` or a registration.
     pub fn new(listener: Option<OwnedFd>, options: Options) -> io::Result<Self> {
+        let entries = options.core_share.of(options.entries, ENTRIES_MIN);
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
             .setup_submit_all()
-            .setup_cqsize(options.entries * 4)
-            .build(options.entries)?;
+            .setup_cqsize(entries * 4)
+            .build(entries)?;
         let submitter = ring.submitter();
         submitter.register_files_sparse(options.connections_max)?;
         submitter.register_iowq_max_workers(&mut KERNEL_THREADS_MAX.clone())?;
-        let buffers = BufferRing::new(&ring, options.buffer_mode)?;
+        let buffers = BufferRing::new(&ring, options.buffer_mode, options.core_share)?;
         Ok(Self {
             buffers,
             ring,
@@ -601,6 +607,7 @@ mod tests {
 
     const OPTIONS: Options = Options {
         entries: 8,
+        core_share: CoreShare::WHOLE,
         connections_max: 4,
         buffer_mode: BufferMode::Once,
         series_bytes_max: 0,

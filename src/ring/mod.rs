@@ -15,6 +15,7 @@
 
 mod buffer_ring;
 mod completion;
+mod core_share;
 mod doorbell;
 mod driver;
 mod error;
@@ -36,6 +37,7 @@ use crate::slab::Key;
 
 pub use buffer_ring::{BufferMode, Lease};
 pub use completion::{Completion, ReceiveEnd};
+pub use core_share::CoreShare;
 pub use doorbell::{Doorbell, RingHandle};
 pub use driver::{Options, RingDriver};
 pub use error::{EXIT_CODE, StartError};

@@ -6,7 +6,8 @@ use std::thread;
 
 use crate::buf::{Payload, Pool, SendQueue};
 use crate::ring::{
-    BufferMode, Completion, Doorbell, Driver, Lease, Options, ReceiveEnd, ReceiveMode, RingDriver, SendMode, StartError,
+    BufferMode, Completion, CoreShare, Doorbell, Driver, Lease, Options, ReceiveEnd, ReceiveMode, RingDriver, SendMode,
+    StartError,
 };
 use crate::slab::Key;
 use crate::sys::listener;
@@ -18,6 +19,7 @@ const FILL_LEN: usize = 8 << 20;
 const STEP_MS_MAX: u64 = 5_000;
 const OPTIONS: Options = Options {
     entries: 16,
+    core_share: CoreShare::WHOLE,
     connections_max: 8,
     buffer_mode: BufferMode::Incremental,
     series_bytes_max: 0,
