@@ -13,6 +13,7 @@ use crate::control::{Control, Stopper};
 use crate::handler::Handler;
 use crate::ring;
 use crate::ring::{CoreShare, Doorbell, Features, RingDriver, RingHandle, StartError};
+use crate::sys::capacity::{Capacity, Rings, Table};
 use crate::sys::listener::Keepalive;
 use crate::sys::{affinity, limits, listener};
 use crate::worker;
@@ -20,11 +21,6 @@ use crate::worker::{Beat, Counters, Handle, Mailbox, Peer, Worker};
 
 /// Submissions that a turn may queue before it has to make a system call.
 const RING_ENTRIES: u32 = 4096;
-/// What a ring's table of direct descriptors can hold at most.
-const TABLE_LEN_MAX: u32 = 1 << 20;
-/// Room in the table for connections that arrive while accepting is being paused, where the limit
-/// on open files, which is the table's as well, leaves that much.
-const TABLE_SLACK: u32 = 64;
 
 /// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +147,7 @@ pub struct Server {
     features: Features,
     cpus: Vec<usize>,
     connections_max: u32,
+    capacity: Capacity,
     handle: Handle,
     stopper: Stopper,
     /// Taken by `join`.
@@ -185,7 +182,8 @@ impl Server {
     {
         let features = ring::probe()?;
         let (cpus, core_share) = worker_cpus(&options)?;
-        let (connections_max, table_len) = connections_max(&options)?;
+        let Table { connections: connections_max, slack } = table(&options)?;
+        let capacity = Capacity::read(rings(&options, cpus.len()));
         check_beat("ping", options.worker.ping)?;
         check_beat("keepalive", options.keepalive)?;
         let keepalive = options.keepalive.map(|beat| Keepalive {
@@ -197,7 +195,7 @@ impl Server {
         let ring_options = ring::Options {
             entries: RING_ENTRIES,
             core_share,
-            connections_max: table_len,
+            connections_max: connections_max + slack,
             buffer_mode: features.buffer_mode,
             series_bytes_max: features.series_bytes_max,
             low_water: features.low_water,
@@ -226,7 +224,7 @@ impl Server {
         let stopper = control.stopper();
         let workers = starting.into_iter().map(|worker| worker.go(peers.clone(), handle.clone())).collect();
         let threads = Some(Threads { control, workers });
-        Ok(Self { address, features, cpus, connections_max, handle, stopper, threads })
+        Ok(Self { address, features, cpus, connections_max, capacity, handle, stopper, threads })
     }
 
     /// The address that it listens on.
@@ -251,6 +249,13 @@ impl Server {
     #[must_use]
     pub fn connections_max(&self) -> u32 {
         self.connections_max
+    }
+
+    /// How many connections all workers together can hold, by what the system had when they started, and
+    /// which limit binds.
+    #[must_use]
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
     }
 
     /// Reaches the server's connections from any thread.
@@ -401,27 +406,32 @@ fn worker_cpus(options: &Options) -> Result<(Vec<usize>, CoreShare), Error> {
     Ok((cpus.into_iter().cycle().take(count).collect(), core_share))
 }
 
-/// How many connections a worker may hold, what was asked for or what the system allows, and the
-/// length of its table.
-fn connections_max(options: &Options) -> Result<(u32, u32), Error> {
+/// What a worker's table is to hold: what was asked for, or what the system allows.
+fn table(options: &Options) -> Result<Table, Error> {
     let open_files =
         limits::raise_open_files().map_err(|source| Error::System { what: "read the limit on open files", source })?;
-    let table_len_max = u32::try_from(open_files).unwrap_or(TABLE_LEN_MAX).min(TABLE_LEN_MAX);
-    let slack = TABLE_SLACK.min(table_len_max / 2);
-    let possible = table_len_max - slack;
+    let Table { connections: possible, slack } = Table::longest(open_files);
     let connections = match options.connections_max {
         Some(0) => return Err(Error::Option { name: "connections", value: "0".into(), advice: "allow at least one" }),
-        Some(connections) if connections > TABLE_LEN_MAX - TABLE_SLACK => {
-            return Err(StartError::TableSize { connections, possible: TABLE_LEN_MAX - TABLE_SLACK }.into());
+        Some(connections) if connections > Table::LEN_MAX - Table::SLACK_MAX => {
+            return Err(StartError::TableSize { connections, possible: Table::LEN_MAX - Table::SLACK_MAX }.into());
         }
         Some(connections) if connections > possible => {
-            let needed = u64::from(connections + TABLE_SLACK);
+            let needed = u64::from(connections + Table::SLACK_MAX);
             return Err(StartError::OpenFiles { connections, needed, open_files, possible }.into());
         }
         Some(connections) => connections,
         None => possible,
     };
-    Ok((connections, connections + slack))
+    Ok(Table { connections, slack })
+}
+
+fn rings(options: &Options, count: usize) -> Rings {
+    Rings {
+        count: u16::try_from(count).unwrap_or(u16::MAX),
+        connections_max: options.connections_max,
+        backlog: listener::BACKLOG,
+    }
 }
 
 /// Heartbeats of no time would never end, and the kernel counts in seconds, up to `32767`.

@@ -190,9 +190,14 @@ fn the_banner_says_what_is_served_and_that_is_served() {
         Program::serving(program(&["--workers", "1", "--connections", "10"]).env("RINGSOCK_LISTEN", "127.0.0.1:0"));
     let banner = program.seen.join("\n");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux shows its release");
-    for part in
-        [kernel.trim(), "workers   1,", "deflate   off", "up to 10 connections each", &format!("http://{address}/")]
-    {
+    for part in [
+        kernel.trim(),
+        "workers   1,",
+        "deflate   off",
+        "up to 10 connections each",
+        &format!("http://{address}/"),
+        "capacity  10 connections: --connections=10 for the ring",
+    ] {
         assert!(banner.contains(part), "{part:?} is missing in: {banner}");
     }
     let mut page = connect(address);
@@ -281,11 +286,31 @@ fn a_small_limit_on_open_files_gives_a_small_server_that_works() {
 }
 
 #[test]
+fn more_workers_than_processors_hold_more_and_the_banner_says_what_they_hold() {
+    let arguments = ["--listen", "127.0.0.1:0", "--workers", "20"];
+    let (program, address) = Program::serving(&mut limited(200, &arguments));
+    let banner = program.seen.join("\n");
+    let expect = "capacity  about 2,720 connections: RLIMIT_NOFILE=200 for each of 20 rings -> ";
+    assert!(banner.contains(expect) && banner.contains("'ulimit -n "), "{banner}");
+    // More than one ring holds, with fewer than may wait at each.
+    let mut clients: Vec<Client> = (0..400).map(|_| Client::open(address)).collect();
+    for client in &mut clients {
+        client.check_echo("Hello");
+    }
+    drop(clients);
+    program.signal("INT");
+    let (status, output, _) = program.end();
+    assert!(status.success(), "{status}: {output}");
+    assert!(output.contains("stopped: 400 connections, 400 messages"), "{output}");
+}
+
+#[test]
 fn the_doctor_names_the_kernel_and_finds_nothing_missing() {
     let (status, output, errors) = Program::start(&mut program(&["doctor"])).end();
     assert!(status.success(), "{output}{errors}");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux shows its release");
-    for part in [kernel.trim(), "open files", "direct descriptors         work", "processors"] {
+    let limits = ["capacity", "RLIMIT_NOFILE", "fs.file-max", "memory", "net.core.somaxconn"];
+    for part in limits.iter().chain(&[kernel.trim(), "open files", "direct descriptors         work", "processors"]) {
         assert!(output.contains(part), "{part:?} is missing in: {output}");
     }
 }

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use crate::cli::print;
 use crate::ring::{self, Features};
+use crate::sys::capacity::{Capacity, Limit, Reach, Rings, grouped};
 use crate::sys::machine::Machine;
-use crate::sys::{affinity, limits};
+use crate::sys::{affinity, limits, listener};
 
 pub(super) fn run() -> ExitCode {
     let machine = Machine::read();
@@ -13,7 +14,9 @@ pub(super) fn run() -> ExitCode {
     show("kernel.io_uring_disabled", &known(machine.io_uring_disabled));
     show("locked memory", &known(machine.locked_memory.map(|bytes| format!("{} KiB", bytes / 1024))));
     show("open files", &known(limits::raise_open_files().ok()));
-    show("processors", &known(affinity::allowed().ok().map(|cpus| cpus.len())));
+    let processors = affinity::allowed().ok().map(|cpus| cpus.len());
+    show("processors", &known(processors));
+    show_capacity(processors.unwrap_or(1));
     match ring::probe() {
         Ok(features) => {
             show_features(&features);
@@ -24,6 +27,27 @@ pub(super) fn run() -> ExitCode {
             print(&format!("ringsock does not run on this machine: {error}"));
             ExitCode::from(ring::EXIT_CODE)
         }
+    }
+}
+
+/// What the server would hold if it were started with a worker on each processor.
+fn show_capacity(workers: usize) {
+    let count = u16::try_from(workers).unwrap_or(u16::MAX);
+    let capacity = Capacity::read(Rings { count, connections_max: None, backlog: listener::BACKLOG });
+    show("capacity", &capacity.to_string());
+    let row = |limit: &str, connections: &str, that_are: &str, found: &str| {
+        print(&format!("  {limit:<24} {connections:>13}  {that_are:<10} {found}"));
+    };
+    row("limit", "connections", "that are", "value found -> what raises it");
+    for Limit { name, found, reach, connections, remedy } in &capacity.limits {
+        let (connections, that_are) = match reach {
+            Reach::Open => (grouped(*connections), "open"),
+            Reach::Busy => (grouped(*connections), "busy"),
+            Reach::Arriving => (grouped(*connections), "arriving"),
+            Reach::Nobody => ("-".into(), "not bound"),
+        };
+        let remedy = remedy.as_ref().map(|remedy| format!(" -> {remedy}")).unwrap_or_default();
+        row(name, &connections, that_are, &format!("{found}{remedy}"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ringsock serve`: the server itself.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use crate::handler::Echo;
 use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::ring::BufferMode;
 use crate::server::{Error, Server};
+use crate::sys::capacity::{Limit, grouped};
 use crate::worker::Counters;
 
 #[derive(Debug, Args)]
@@ -90,13 +92,16 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
 
 fn print_banner(server: &Server, compression: Policy, heartbeat: &str) {
     let address = server.address();
+    let capacity = server.capacity();
     let features = server.features();
     let buffers = match features.buffer_mode {
         BufferMode::Incremental => "incremental receive buffers",
         BufferMode::Once => "receive buffers used once (incremental ones need Linux 6.12)",
     };
-    let cpus: Vec<String> = server.cpus().iter().map(ToString::to_string).collect();
-    let count = cpus.len();
+    let count = server.cpus().len();
+    // With more workers than processors they come again.
+    let cpus: BTreeSet<usize> = server.cpus().iter().copied().collect();
+    let cpus: Vec<String> = cpus.iter().map(ToString::to_string).collect();
     let deflate = match compression {
         Policy::Off => "off".to_owned(),
         Policy::Shared => "shared: each message stands alone".to_owned(),
@@ -110,12 +115,20 @@ fn print_banner(server: &Server, compression: Policy, heartbeat: &str) {
   deflate   {deflate}
   heartbeat {heartbeat}
   workers   {count}, on processor {cpus}; up to {connections_max} connections each
+  capacity  {capacity}{busy}
 Ctrl-C closes all connections and stops.",
         version = env!("CARGO_PKG_VERSION"),
         kernel = features.machine.kernel,
         cpus = cpus.join(", "),
         connections_max = server.connections_max(),
+        busy = capacity.binding_when_busy().map(busy).unwrap_or_default(),
     ));
+}
+
+/// A line on connections that are not idle.
+fn busy(Limit { name, found, connections, remedy, .. }: &Limit) -> String {
+    let raise = remedy.as_ref().map(|remedy| format!(" -> {remedy}")).unwrap_or_default();
+    format!("\n            of these {} may have data queued at one time: {name}={found}{raise}", grouped(*connections))
 }
 
 fn print_farewell(counters: &[Counters]) {
