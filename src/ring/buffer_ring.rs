@@ -49,8 +49,8 @@ impl BufferMode {
     #[must_use]
     pub fn shape(self, share: CoreShare) -> (u16, u32) {
         let (count, len) = match self {
-            Self::Incremental => (16, share.of(256 << 10, 16 << 10)),
-            Self::Once => (share.of(256, 16), 16 << 10),
+            Self::Incremental => (16, share.of(256 << 10, CoreShare::BUFFER_LEN_LEAST)),
+            Self::Once => (share.of(256, CoreShare::BUFFER_COUNT_LEAST), 16 << 10),
         };
         (u16::try_from(count).expect("a share is no more than the whole"), len)
     }

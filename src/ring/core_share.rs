@@ -13,6 +13,14 @@ impl CoreShare {
     /// A ring has a core to itself.
     pub const WHOLE: Self = Self { rings: 1 };
 
+    /// However many rings share a core, a turn queues as many submissions before it makes a system call.
+    pub(super) const ENTRIES_LEAST: u32 = 256;
+    /// Incremental buffers: shorter ones would cut more messages in two. A series of receives stays as long
+    /// as it is and goes through several. Ended after each, it costs a fifth of the throughput.
+    pub(super) const BUFFER_LEN_LEAST: u32 = 16 << 10;
+    /// Buffers that are used once: with fewer, few peers would take them all.
+    pub(super) const BUFFER_COUNT_LEAST: u32 = 16;
+
     /// `rings` are spread evenly over `cores`.
     #[must_use]
     pub fn new(rings: usize, cores: usize) -> Self {

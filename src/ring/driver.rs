@@ -39,8 +39,6 @@ pub struct Options {
     pub backlog: u32,
 }
 
-/// However many rings share a core, a turn queues as many submissions before it makes a system call.
-const ENTRIES_MIN: u32 = 256;
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
@@ -116,7 +114,7 @@ impl RingDriver {
     ///
     /// What the kernel says to `io_uring_setup(2)` or a registration.
     pub fn new(listener: Option<OwnedFd>, options: Options) -> io::Result<Self> {
-        let entries = options.core_share.of(options.entries, ENTRIES_MIN);
+        let entries = options.core_share.of(options.entries, CoreShare::ENTRIES_LEAST);
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
