@@ -39,7 +39,7 @@ fn show_capacity(workers: usize) {
         print(&format!("  {limit:<24} {connections:>13}  {that_are:<10} {found}"));
     };
     row("limit", "connections", "that are", "value found -> what raises it");
-    for Limit { name, found, reach, connections, remedy } in &capacity.limits {
+    for Limit { name, found, reach, connections, remedy } in capacity.limits() {
         let (connections, that_are) = match reach {
             Reach::Open => (grouped(*connections), "open"),
             Reach::Busy => (grouped(*connections), "busy"),

@@ -14,9 +14,10 @@ pub struct Capacity {
     /// With several rings it is an upper bound. The kernel spreads connections by a hash, so one ring is
     /// full a per cent or two before the others; whoever it then gets waits to be accepted there.
     pub connections: u64,
-    /// Those that bound open connections first, the lowest of them in front; never empty.
-    pub limits: Vec<Limit>,
-    rings: u16,
+    /// Never empty.
+    limits: Vec<Limit>,
+    /// Whether as many will be held: one table is filled to its last slot.
+    exact: bool,
 }
 
 /// One limit.
@@ -92,22 +93,27 @@ impl Capacity {
     /// Works out what `rings` can hold with what the system has.
     #[must_use]
     pub fn new(rings: Rings, supply: &Supply) -> Self {
-        let mut limits: Vec<Limit> = [
-            asked_for(rings),
-            Some(tables(rings, supply)),
+        let tables = [asked_for(rings), Some(tables(rings, supply))];
+        let slots = tables.iter().flatten().map(|limit| limit.connections).min();
+        let system = [
             supply.files.map(|files| open_files(files, supply.privileges)),
             supply.memory.map(memory),
             supply.group.as_ref().map(group_memory),
             supply.tracked.map(tracked),
             supply.tcp_pages.map(queued),
             supply.backlog_max.map(|max| arriving(rings, max)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        ];
+        let mut limits: Vec<Limit> = tables.into_iter().chain(system).flatten().collect();
         // Stable: of equal ones the one that can be changed most easily is in front.
         limits.sort_by_key(|limit| (limit.reach, limit.connections));
-        Self { connections: limits[0].connections, limits, rings: rings.count }
+        let connections = limits[0].connections;
+        Self { connections, limits, exact: rings.count == 1 && slots == Some(connections) }
+    }
+
+    /// All limits: those that bound open connections first, the lowest of them in front.
+    #[must_use]
+    pub fn limits(&self) -> &[Limit] {
+        &self.limits
     }
 
     /// The limit that bounds open connections before any other does.
@@ -132,8 +138,7 @@ impl Capacity {
 impl fmt::Display for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limit { name, found, remedy, .. } = self.binding();
-        // One ring is filled to the last slot.
-        let about = if self.rings == 1 { "" } else { "about " };
+        let about = if self.exact { "" } else { "about " };
         write!(f, "{about}{} connections: {name}={found}", grouped(self.connections))?;
         let Some(remedy) = remedy else { return Ok(()) };
         let goal = if self.connections < MILLION { "a million" } else { "twice as many" };
@@ -368,6 +373,8 @@ mod tests {
         let one = Rings { count: 1, ..TWO };
         let expect = "19,936 connections: RLIMIT_NOFILE=20000 for the ring -> 'ulimit -n 1048576' or '--workers 52'";
         check(one, &Supply { privileges: ALL, ..supply() }, &format!("{expect} for a million"));
+        let small = Supply { memory: Some(10 << 20), ..supply() };
+        check(one, &small, "about 2,327 connections: memory=10 MiB to be had at 4506 bytes a connection");
     }
 
     #[test]
