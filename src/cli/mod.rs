@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::sys::memory;
+
 /// A WebSocket server on io_uring.
 #[derive(Debug, Parser)]
 #[command(name = "ringsock", version, about, args_conflicts_with_subcommands = true)]
@@ -41,6 +43,9 @@ pub fn run() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
+    if let Err(error) = memory::forbid_huge_pages() {
+        tracing::debug!("huge pages are not forbidden, so each thread may take more memory: {error}");
+    }
     let line = CommandLine::parse();
     match line.command.unwrap_or(Command::Serve(line.serve)) {
         Command::Serve(arguments) => serve::run(arguments),

@@ -9,5 +9,6 @@ pub mod connector;
 pub mod limits;
 pub mod listener;
 pub mod machine;
+pub mod memory;
 pub mod process;
 pub mod supply;

@@ -32,6 +32,8 @@ pub(super) struct Context<H> {
     pub(super) tick: u32,
     #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
     spare: Vec<Box<Active>>,
+    /// The fewest that were spare since the last trim: so many nobody needed.
+    spare_idle: usize,
 }
 
 impl<H: Handler> Context<H> {
@@ -49,6 +51,7 @@ impl<H: Handler> Context<H> {
             now_ms: 0,
             tick: 0,
             spare: Vec::new(),
+            spare_idle: 0,
         }
     }
 
@@ -100,6 +103,7 @@ impl<H: Handler> Context<H> {
     /// Working state for a connection that was at rest: the one used last, still in the cache.
     pub(super) fn take_active(&mut self, agreement: Option<Agreement>) -> Box<Active> {
         let mut active = self.spare.pop().unwrap_or_else(|| Box::new(Active::new(self.options.messages)));
+        self.spare_idle = self.spare_idle.min(self.spare.len());
         active.session.set_reserved_bits(agreement.map_or(ReservedBits::Unused, |_| ReservedBits::Deflate));
         active
     }
@@ -110,6 +114,17 @@ impl<H: Handler> Context<H> {
         if self.spare.len() < SPARE_MAX {
             self.spare.push(active);
         }
+    }
+
+    /// Whether there is working state that nobody uses now.
+    pub(super) fn has_spare(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
+    /// Lets go of half of the working state that nobody has needed since the last call.
+    pub(super) fn trim_spare(&mut self) {
+        self.spare.drain(..self.spare_idle.div_ceil(2));
+        self.spare_idle = self.spare.len();
     }
 
     /// Takes working state of a connection that is gone.

@@ -253,7 +253,15 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let accept = self.acceptor.resume_at_ms().map(|at| at.saturating_sub(now_ms));
         let pool = (self.context.pool.retained_bytes() > 0).then_some(self.trim_at_ms);
         let compression = self.context.compression.trim_at_ms().map(|at_ms| at_ms.max(self.trim_at_ms));
-        let trim = pool.into_iter().chain(compression).min().map(|at_ms| at_ms.saturating_sub(now_ms));
+        let table = (!self.connections.is_trim() || !self.deadlines.is_trim()).then_some(self.trim_at_ms);
+        let spare = self.context.has_spare().then_some(self.trim_at_ms);
+        let trim = pool
+            .into_iter()
+            .chain(compression)
+            .chain(table)
+            .chain(spare)
+            .min()
+            .map(|at_ms| at_ms.saturating_sub(now_ms));
         deadline.into_iter().chain(accept).chain(trim).min()
     }
 
@@ -261,6 +269,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         if self.context.now_ms >= self.trim_at_ms {
             self.context.pool.trim();
             self.context.compression.trim(self.context.now_ms);
+            self.context.trim_spare();
+            self.connections.trim();
+            self.deadlines.trim();
             self.trim_at_ms = self.context.now_ms + TRIM_INTERVAL_MS;
         }
     }
