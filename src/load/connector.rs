@@ -7,11 +7,10 @@ use std::os::fd::OwnedFd;
 use crate::load::{Mode, Plan};
 use crate::sys::connector;
 
-/// Connections from one address to one target: fewer than the usual range of ports has, because
-/// the kernel searches long for the last of them.
-const CONNECTIONS_PER_SOURCE: u32 = 20_000;
-/// Up to this many, no source address is chosen.
-const CONNECTIONS_WITHOUT_SOURCE: u32 = 25_000;
+/// Connections from one address to one target. The usual range has 28,232 ports, and the kernel tries
+/// those of one parity first: once half of them are taken, each connect searches in vain through all
+/// of that half, at a seventh of the speed. Far below that, it finds one at once.
+const CONNECTIONS_PER_SOURCE: u32 = 4_096;
 /// Source addresses of a storm: a port that was closed is not free again at once.
 const STORM_SOURCES: u32 = 64;
 /// The receive buffer of a slow reader; the kernel doubles it.
@@ -39,13 +38,13 @@ impl Connector {
         let sources = match plan.mode {
             _ if !is_loopback => 0,
             Mode::Connect => STORM_SOURCES.max(count.div_ceil(CONNECTIONS_PER_SOURCE)),
-            _ if count <= CONNECTIONS_WITHOUT_SOURCE => 0,
+            _ if count <= CONNECTIONS_PER_SOURCE => 0,
             _ => count.div_ceil(CONNECTIONS_PER_SOURCE),
         };
         Self { target, sources }
     }
 
-    /// Begins to connect. `turn` counts the calls over all threads, near enough.
+    /// Begins to connect. `turn` counts the calls over all threads, near enough: so sources take turns.
     pub(super) fn connect(&self, turn: u32, pace: Pace) -> io::Result<OwnedFd> {
         let buffer = (pace == Pace::Slow).then_some(SLOW_BUFFER_BYTES);
         connector::connect(self.target, self.source(turn), buffer)
@@ -62,7 +61,7 @@ impl Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     fn connector(target: &str, mode: Mode, connections: u32) -> Connector {
         let plan = Plan { connections, ..Plan::new("ws://localhost/".parse().unwrap(), mode) };
@@ -71,15 +70,36 @@ mod tests {
 
     #[test]
     fn many_connections_on_loopback_come_from_many_addresses() {
+        let connector = connector("127.0.0.1:9001", Mode::Idle, 2_000_000);
+        let mut counts = BTreeMap::new();
+        (0..2_000_000).for_each(|turn| *counts.entry(connector.source(turn)).or_insert(0) += 1);
+        assert_eq!(counts.len(), 489);
+        assert!(counts.values().all(|count| (4_089..=4_090).contains(count)), "{counts:?}");
+        assert!(counts.contains_key(&Some(IpAddr::from([127, 0, 1, 1]))));
+        let is_ours = |source: &Option<IpAddr>| source.is_some_and(|source| source > IpAddr::from([127, 0, 0, 255]));
+        assert!(counts.keys().all(is_ours), "{counts:?}");
+    }
+
+    #[test]
+    fn threads_take_turns_on_the_same_addresses() {
         let connector = connector("127.0.0.1:9001", Mode::Idle, 1_000_000);
-        let sources: BTreeSet<_> = (0..1_000_000).map(|turn| connector.source(turn)).collect();
-        assert_eq!(sources.len(), 50);
-        assert!(sources.contains(&Some(IpAddr::from([127, 0, 1, 1]))));
+        // As many connections of each of 56 threads, at any time.
+        for count in [100, 5_000] {
+            let mut counts = BTreeMap::new();
+            for turn in (0..56).flat_map(|thread| (0..count).map(move |index| thread + 56 * index)) {
+                *counts.entry(connector.source(turn)).or_insert(0_u32) += 1;
+            }
+            let (least, most) = (counts.values().min(), counts.values().max());
+            assert!(
+                counts.len() == 245 && least.zip(most).is_some_and(|(least, most)| most - least <= 1),
+                "{counts:?}"
+            );
+        }
     }
 
     #[test]
     fn others_leave_the_choice_to_the_kernel() {
-        assert_eq!(connector("127.0.0.1:9001", Mode::Idle, 25_000).source(7), None);
+        assert_eq!(connector("127.0.0.1:9001", Mode::Idle, 4_096).source(7), None);
         assert_eq!(connector("10.0.0.1:9001", Mode::Idle, 1_000_000).source(7), None);
         assert_eq!(connector("[::1]:9001", Mode::Connect, 64).source(7), None);
         assert_ne!(connector("127.0.0.1:9001", Mode::Connect, 64).source(7), None);
