@@ -1,6 +1,9 @@
 //! `ringsock bench` as a program, against a server of the library: what it reports is what the
 //! server has counted, and what goes wrong is named.
 
+#[path = "bench_command/pinger.rs"]
+mod pinger;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Output};
 
@@ -11,6 +14,8 @@ use ringsock::{
 };
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+
+use pinger::Pinger;
 
 /// Windows that are tried in turn: on a busy machine nothing at all may end within a short one.
 const WINDOWS_MS: [u64; 4] = [200, 1_000, 5_000, 25_000];
@@ -67,10 +72,21 @@ impl Handler for Farewell {
     }
 }
 
+/// Closes as soon as a connection is open.
+struct Doorman;
+
+impl Handler for Doorman {
+    fn on_open(&mut self, _: ConnectionId, effects: &mut Effects<'_>) {
+        effects.close(ringsock::CloseCode::POLICY_VIOLATION, "full");
+    }
+
+    fn on_message(&mut self, _: ConnectionId, _: &mut Message<'_>, _: &mut Effects<'_>) {}
+}
+
 fn start<H: Handler + 'static>(make_handler: fn(u16) -> H) -> Server {
     let mut options = Options::development();
     options.listen.set_port(0);
-    options.connections_max = Some(256);
+    options.connections_max = Some(512);
     Server::start(options, make_handler).expect("io_uring works here")
 }
 
@@ -209,10 +225,47 @@ fn a_storm_counts_upgrades() {
 
 #[test]
 fn idle_connections_are_held_and_a_sample_is_verified() {
-    let (report, counters) = check(|_| Echo, "--mode idle --connections 150 --threads 2");
-    assert_eq!((&report["totals"]["held"], counters.opened), (&150.into(), 150));
-    assert_eq!(report["totals"]["received"], counters.messages);
-    assert!(counters.messages >= 75, "{}", counters.messages);
+    let (report, counters) = check(|_| Echo, "--mode idle --connections 300 --threads 3");
+    assert_eq!((&report["totals"]["held"], counters.opened), (&300.into(), 300));
+    let totals = &report["totals"];
+    assert_eq!((&totals["sent"], &totals["received"]), (&counters.messages.into(), &counters.messages.into()));
+    assert_eq!((&report["options"]["active"], &report["options"]["rate"]), (&100.into(), &1_000.into()));
+    // The schedule is kept by the active ones alone; each of the others is asked once.
+    let verified = &report["verified_latency_us"];
+    assert_eq!(verified["count"], 200);
+    assert!(verified["p50"].as_f64() > Some(0.0) && verified["p50"].as_f64() <= verified["p99"].as_f64(), "{verified}");
+    let due = 1_000.0 * report["options"]["duration_s"].as_f64().expect("a number");
+    assert_eq!(report["latency_us"]["count"].as_f64(), Some(due), "every message that was due in the window");
+    assert!(report["opens_per_s"].as_f64() > Some(0.0) && report["closing_s"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn nobody_has_to_be_active() {
+    let server = start(|_| Echo);
+    let output = bench(server.address(), "--mode idle --connections 30 --threads 7 --active 0");
+    let (report, counters) = (report(&output), stop(server));
+    assert!(output.status.success(), "{}", report["errors"]);
+    assert_eq!((&report["operations"], &report["latency_us"]["count"]), (&0.into(), &0.into()));
+    assert_eq!((&report["totals"]["held"], &report["verified_latency_us"]["count"]), (&30.into(), &30.into()));
+    assert_eq!(counters.messages, 30);
+}
+
+#[test]
+fn pings_to_idle_connections_are_answered_and_counted() {
+    let pinger = Pinger::start(40);
+    let output = bench(pinger.address, "--mode idle --connections 40 --threads 2 --active 10 --rate 200");
+    let (report, pings) = (report(&output), pinger.join());
+    assert!(output.status.success(), "{}", report["errors"]);
+    assert_eq!((&report["totals"]["pings"], &report["totals"]["held"]), (&pings.into(), &40.into()));
+    let received = report["totals"]["received"].as_u64().expect("a number");
+    assert_eq!(pings, 40 + received, "one for each connection and one for each echo");
+}
+
+#[test]
+fn idle_connections_that_the_server_ends_are_told() {
+    let server = start(|_| Doorman);
+    check_fault(&bench(server.address(), "--mode idle --connections 20"), "closed", "with code 1008");
+    stop(server);
 }
 
 #[test]
@@ -286,7 +339,9 @@ fn options_that_can_not_be_are_refused() {
     for (line, words) in [
         ("bench wss://localhost/", "wss is not supported"),
         ("bench ws://127.0.0.1:1/ --mode rate", "--rate"),
-        ("bench ws://127.0.0.1:1/ --rate 5 --mode idle", "needs --mode rate or broadcast"),
+        ("bench ws://127.0.0.1:1/ --rate 5 --mode connect", "needs --mode rate, broadcast or idle"),
+        ("bench ws://127.0.0.1:1/ --active 5", "needs --mode idle"),
+        ("bench ws://127.0.0.1:1/ --mode idle --active 65", "use a number from 0 to 64"),
         ("bench ws://127.0.0.1:1/ --size 1:0", "not a weight"),
         ("bench ws://127.0.0.1:1/ --connections 0", "--connections 0 is not possible"),
     ] {
@@ -295,7 +350,7 @@ fn options_that_can_not_be_are_refused() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains(words), "{line}: {text}");
     }
-    let output = bench(SocketAddr::from(([127, 0, 0, 1], 1)), "--connections 2000000");
+    let output = bench(SocketAddr::from(([127, 0, 0, 1], 1)), "--connections 2000000 --threads 1");
     assert_eq!(output.status.code(), Some(78), "the system would have to be configured");
     assert!(String::from_utf8_lossy(&output.stderr).contains("more --threads"));
     let output = bench(SocketAddr::from(([127, 0, 0, 1], 1)), "--server-pid 4294967295");

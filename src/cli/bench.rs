@@ -24,9 +24,9 @@ pub(super) struct Arguments {
     /// Connections over all threads; subscribers in broadcast mode
     #[arg(long, short, value_name = "COUNT", default_value_t = 64)]
     connections: u32,
-    /// Threads, each with a ring of its own
-    #[arg(long, short, value_name = "COUNT", default_value_t = 1)]
-    threads: u16,
+    /// Threads, each with a ring of its own [default: 1, or as many as the limit on open files calls for]
+    #[arg(long, short, value_name = "COUNT")]
+    threads: Option<u16>,
     /// Processors to pin the threads to, in turn, such as 1,3 or 4-7
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
@@ -46,12 +46,15 @@ pub(super) struct Arguments {
     /// Frames of a message
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     fragments: u32,
-    /// Messages under way on each connection at most [default: 16 in pipeline mode, 64 in rate mode, else 1]
+    /// Messages under way on each connection at most [default: 16 in pipeline mode, 64 in rate and idle mode, else 1]
     #[arg(long, short = 'n', value_name = "COUNT")]
     depth: Option<u32>,
-    /// Messages a second over all connections or publishers
+    /// Messages a second over all connections, publishers or active ones [default in idle mode: 10 for each]
     #[arg(long, short, value_name = "COUNT")]
     rate: Option<u64>,
+    /// How many of the connections carry echoes in idle mode [default: 100, or all if there are fewer]
+    #[arg(long, value_name = "COUNT")]
+    active: Option<u32>,
     /// Publishers in broadcast mode, beside the subscribers
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     publishers: u32,
@@ -130,6 +133,7 @@ impl Arguments {
             publishers: if mode == Mode::Broadcast { self.publishers } else { 0 },
             slow_readers: if mode == Mode::Slow { slow_readers } else { 0 },
             read_delay: self.read_delay,
+            active: self.active,
             threads: self.threads,
             cpus: self.pin.map_or_else(Vec::new, |cpus| cpus.0),
             sizes: self.size,
@@ -223,6 +227,9 @@ mod tests {
         assert_eq!(plan("--mode broadcast --rate 5 --publishers 3").publishers, 3);
         assert_eq!((plan("--publishers 3").publishers, plan("--slow-readers 3").slow_readers), (0, 0));
         assert_eq!(plan("--mode slow -c 80").slow_readers, 10);
+        assert_eq!((plan("").threads, plan("-m idle").active_count()), (None, 64));
+        let idle = plan("-m idle -c 1000 --active 7 --rate 50");
+        assert_eq!((idle.active_count(), idle.fixed_rate(), idle.depth), (7, Some(50), 64));
     }
 
     #[test]
@@ -233,7 +240,7 @@ mod tests {
         );
         let expect = Plan {
             connections: 7,
-            threads: 2,
+            threads: Some(2),
             cpus: vec![0, 2, 3],
             sizes: "1:2,3:4".parse().unwrap(),
             kind: MessageKind::Text,

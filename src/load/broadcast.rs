@@ -54,6 +54,31 @@ impl Mark {
     }
 }
 
+/// The messages that a connection has published and received.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// Its number, if it publishes.
+    pub(super) publisher: u32,
+    published: u32,
+    /// Messages of publishers that have arrived.
+    pub(super) delivered: u64,
+    /// The sequence number that each publisher's next message must have.
+    pub(super) next_sequences: Box<[u32]>,
+}
+
+impl Ledger {
+    pub(super) fn new(publisher: u32, publishers: u32) -> Self {
+        Self { publisher, published: 0, delivered: 0, next_sequences: vec![0; publishers as usize].into() }
+    }
+
+    /// The mark of its next message.
+    pub(super) fn publish(&mut self, at_ns: u64) -> Mark {
+        let mark = Mark { publisher: self.publisher, sequence: self.published, sent_ns: at_ns };
+        self.published = self.published.wrapping_add(1);
+        mark
+    }
+}
+
 fn write_hex(out: &mut [u8], mut value: u64) {
     for digit in out.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(value % 16) as usize];

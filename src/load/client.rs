@@ -18,13 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buf::Payload;
+use crate::load::board::Standing;
 use crate::load::clock::Clock;
-use crate::load::connection::{Connection, FLOOD_LEN, Part, Phase, SentAt};
+use crate::load::connection::{Connection, FLOOD_LEN, Phase, SentAt};
 use crate::load::connector::Connector;
 use crate::load::context::{Context, Totals};
 use crate::load::fault::{Fault, Faults};
+use crate::load::part::Part;
+use crate::load::recorder::Latencies;
 use crate::load::rendezvous::Rendezvous;
 use crate::load::schedule::Schedule;
+use crate::load::share::Share;
 use crate::load::stage::Stage;
 use crate::proto::http::HandshakeError;
 use crate::ring::{Completion, Driver, Lease, ReceiveEnd, RingDriver, SendMode};
@@ -35,13 +39,6 @@ use crate::timer::Wheel;
 const FLOOD_DEPTH: usize = 1024;
 const FLOOD_BATCH: usize = 4;
 const _: () = assert!(FLOOD_BATCH * FLOOD_LEN as usize <= 64 << 10);
-
-/// Which thread this is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    pub(super) index: u32,
-    pub(super) threads: u32,
-}
 
 pub(super) struct Client {
     pub(super) share: Share,
@@ -56,10 +53,18 @@ pub(super) struct Client {
     /// The slots of the connections that send by the schedule, and whose turn it is.
     pub(super) senders: Vec<u32>,
     pub(super) next_sender: usize,
+    /// The slots of the idle connections that are verified at the end.
+    pub(super) sampled: Vec<u32>,
+    /// When closing began.
+    pub(super) closing_since_ns: Option<u64>,
     /// How many sockets were begun, for the choice of source addresses.
     pub(super) sockets: u32,
-    /// When connections are next looked at for time-outs.
+    /// The slots of connections that something was awaited of, which are looked at for time-outs, and
+    /// when that is next.
+    pub(super) watched: Vec<u32>,
     pub(super) sweep_at_ns: u64,
+    /// What the board says of this thread.
+    told: Standing,
     /// Pauses of slow readers.
     pub(super) pauses: Wheel,
     /// Something has to follow a send that is done when the next turn returns.
@@ -74,6 +79,10 @@ pub(super) struct Client {
 pub(super) struct Outcome {
     pub(super) totals: Totals,
     pub(super) faults: Faults,
+    /// What verifying idle connections took.
+    pub(super) verified: Option<Latencies>,
+    /// When it began to close its connections, and when it had.
+    pub(super) closing_ns: Option<(u64, u64)>,
 }
 
 impl Client {
@@ -98,8 +107,12 @@ impl Client {
             schedule: None,
             senders: Vec::new(),
             next_sender: 0,
+            sampled: Vec::new(),
+            closing_since_ns: None,
             sockets: share.index,
+            watched: Vec::new(),
             sweep_at_ns: 0,
+            told: Standing::default(),
             pauses: Wheel::default(),
             hurry: false,
             touched: Vec::new(),
@@ -113,8 +126,9 @@ impl Client {
         while self.stage != Stage::Done && !self.rendezvous.is_abandoned() {
             self.turn()?;
         }
-        self.context.recorder.finish();
-        Ok(Outcome { totals: self.context.totals, faults: self.context.faults })
+        let verified = self.context.recorder.finish();
+        let closing_ns = self.closing_since_ns.map(|since_ns| (since_ns, self.context.now_ns));
+        Ok(Outcome { totals: self.context.totals, faults: self.context.faults, verified, closing_ns })
     }
 
     /// Has the connection of `slot` settled in this turn.
@@ -156,6 +170,7 @@ impl Client {
             self.dispatch(completion);
         }
         self.completions = completions;
+        self.rendezvous.board.tell(&mut self.told, self.context.standing());
         Ok(())
     }
 
@@ -274,20 +289,27 @@ impl Client {
             Phase::Opening | Phase::Open | Phase::Closing => {}
         }
         if !connection.sending
-            && let Some(payload) = connection.queue.take(&mut self.context.pool)
+            && let Some(active) = &mut connection.active
+            && let Some(payload) = active.queue.take(&mut self.context.pool)
         {
             connection.sending = true;
             // The first send waits for the connection.
             let mode = if connection.phase == Phase::Opening { SendMode::Wait } else { SendMode::Now };
             self.driver.send(key, payload, mode);
         }
-        self.hurry |= connection.sending && !connection.queue.is_empty();
+        self.hurry |= connection.sending && !connection.has_sent_all();
         let wanted = connection.wants_receive();
         if wanted && !connection.receiving {
             connection.receiving = true;
             self.driver.receive(key, connection.part.receive_mode());
         } else if !wanted && connection.receiving && !mem::replace(&mut connection.receive_cancelled, true) {
             self.driver.cancel_receive(key);
+        }
+        if !connection.watched && connection.awaits().is_some() {
+            connection.watched = true;
+            self.watch(slot);
+        } else {
+            connection.rest(&mut self.context);
         }
     }
 
@@ -312,8 +334,8 @@ fn live(connections: &mut [Connection], key: Key) -> Option<&mut Connection> {
 
 /// Keeps a slow reader's side of the flood going.
 fn flood(connection: &mut Connection, context: &mut Context) {
-    if connection.queue.is_empty() {
-        let room = FLOOD_DEPTH.saturating_sub(connection.expected.len()).min(FLOOD_BATCH);
+    if connection.has_sent_all() {
+        let room = FLOOD_DEPTH.saturating_sub(connection.expected_count()).min(FLOOD_BATCH);
         (0..room).for_each(|_| connection.request(SentAt::Flush, context));
     }
 }

@@ -5,68 +5,17 @@
 //!             └──────────┴──────────────────┘
 //! ```
 
-use std::collections::VecDeque;
-
-use crate::buf::{Block, SendQueue};
-use crate::load::broadcast::{MARK_LEN, Mark};
-use crate::load::connector::Pace;
+use crate::load::Plan;
+use crate::load::active::{Active, Expected, limits};
+use crate::load::broadcast::{Ledger, MARK_LEN};
 use crate::load::context::Context;
 use crate::load::deflate;
 use crate::load::fault::Fault;
 use crate::load::message::Message;
-use crate::load::payload::{Content, Piece};
-use crate::load::{Mode, Plan};
+use crate::load::part::Part;
+use crate::load::payload::Content;
 use crate::proto::http::{Accepted, ClientRequest, HandshakeError, HeadLimits, HeadScanner, write_upgrade_request};
-use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, CloseCode, Event, HEADER_LEN_MAX};
-use crate::proto::ws::{Limits, Opcode, ReservedBits, Role, Session, encoder};
-use crate::ring::ReceiveMode;
-
-/// What a connection is there for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Part {
-    /// Sends and expects each message back.
-    Echo,
-    /// Opens and closes.
-    Storm,
-    /// Holds, until it is asked for an echo.
-    Idle,
-    /// Floods the server and reads slowly.
-    SlowReader,
-    /// Sends to everybody, itself included.
-    Publisher,
-    /// Receives what publishers send.
-    Subscriber,
-}
-
-impl Part {
-    pub(super) const fn pace(self) -> Pace {
-        match self {
-            Self::SlowReader => Pace::Slow,
-            Self::Echo | Self::Storm | Self::Idle | Self::Publisher | Self::Subscriber => Pace::Full,
-        }
-    }
-
-    /// A slow reader takes what one receive gives and then pauses.
-    pub(super) const fn receive_mode(self) -> ReceiveMode {
-        match self.pace() {
-            Pace::Slow => ReceiveMode::Bounded,
-            Pace::Full => ReceiveMode::Series,
-        }
-    }
-
-    /// The part of connection number `index` over all threads.
-    pub(super) const fn of(plan: &Plan, index: u32) -> Self {
-        match plan.mode {
-            Mode::PingPong | Mode::Pipeline | Mode::Rate => Self::Echo,
-            Mode::Connect => Self::Storm,
-            Mode::Idle => Self::Idle,
-            Mode::Slow if index < plan.slow_readers => Self::SlowReader,
-            Mode::Slow => Self::Echo,
-            Mode::Broadcast if index < plan.publishers => Self::Publisher,
-            Mode::Broadcast => Self::Subscriber,
-        }
-    }
-}
+use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, CloseCode, Event, HEADER_LEN_MAX, Opcode, ReservedBits, encoder};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,14 +32,6 @@ pub(super) enum Phase {
     Dying,
 }
 
-/// A message whose reply is awaited.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expected {
-    /// When it was due, or when it was handed to the kernel.
-    pub(super) at_ns: u64,
-    pub(super) piece: Piece,
-}
-
 /// When a message counts as sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SentAt {
@@ -100,16 +41,24 @@ pub(super) enum SentAt {
     Due(u64),
 }
 
+/// What every connection has, idle or not.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Its number over all threads.
-    pub(super) index: u32,
-    pub(super) part: Part,
-    pub(super) phase: Phase,
+    /// The last progress: it was opened, asked from rest, was answered, or began to close.
+    pub(super) since_ns: u64,
+    /// What it needs while it is busy.
+    pub(super) active: Option<Box<Active>>,
+    /// Its messages in broadcast mode.
+    pub(super) ledger: Option<Box<Ledger>>,
+    windows: Option<Box<deflate::Windows>>,
     /// Which life of its slot this is.
     pub(super) generation: u32,
+    pub(super) part: Part,
+    pub(super) phase: Phase,
     /// It is in the list of this turn.
     pub(super) touched: bool,
+    /// It is in the list of those that are looked at for time-outs.
+    pub(super) watched: bool,
     /// A receive is armed.
     pub(super) receiving: bool,
     /// The armed receive was told to end.
@@ -124,23 +73,10 @@ pub(super) struct Connection {
     pub(super) close_sent: bool,
     /// It is not to be opened again.
     pub(super) retired: bool,
-    /// The last progress: it was opened, asked from rest, was answered, or began to close.
-    pub(super) since_ns: u64,
-    pub(super) queue: SendQueue,
-    /// The oldest first.
-    pub(super) expected: VecDeque<Expected>,
-    /// How many of the newest are sent at the end of this turn.
-    pub(super) unstamped: usize,
-    /// The sequence number that each publisher's next message must have.
-    pub(super) next_sequences: Box<[u32]>,
-    /// Messages of publishers that have arrived.
-    pub(super) delivered: u64,
-    published: u32,
-    nonce: [u8; 16],
-    head: Option<(HeadScanner, Block)>,
-    session: Session,
-    windows: Option<Box<deflate::Windows>>,
 }
+
+/// The budget for an idle connection: of millions, on the machine of the server that is measured.
+const _: () = assert!(size_of::<Connection>() <= 48);
 
 /// The longest answer to an upgrade request.
 const ANSWER_LEN: usize = 1024;
@@ -150,18 +86,21 @@ const REQUEST_LEN: usize = 512;
 const ROOM_MAX: usize = 64 << 10;
 /// The length of a slow reader's messages.
 pub(super) const FLOOD_LEN: u32 = 16 << 10;
-/// What a server may put around a message of a publisher.
-const ENVELOPE_LEN_MAX: usize = 4 << 10;
 
 impl Connection {
-    pub(super) fn new(index: u32, part: Part, context: &Context) -> Self {
-        let publishers = if matches!(part, Part::Publisher | Part::Subscriber) { context.plan.publishers } else { 0 };
+    /// The connection with this number over all threads.
+    pub(super) fn new(number: u32, part: Part, plan: &Plan) -> Self {
+        let is_broadcast = matches!(part, Part::Publisher | Part::Subscriber);
         Self {
-            index,
+            since_ns: 0,
+            active: None,
+            ledger: is_broadcast.then(|| Box::new(Ledger::new(number, plan.publishers))),
+            windows: None,
+            generation: 0,
             part,
             phase: Phase::Free,
-            generation: 0,
             touched: false,
+            watched: false,
             receiving: false,
             receive_cancelled: false,
             pausing: false,
@@ -169,48 +108,26 @@ impl Connection {
             cancelled: false,
             close_sent: false,
             retired: false,
-            since_ns: 0,
-            queue: SendQueue::default(),
-            expected: VecDeque::new(),
-            unstamped: 0,
-            next_sequences: vec![0; publishers as usize].into(),
-            delivered: 0,
-            published: 0,
-            nonce: [0; 16],
-            head: None,
-            session: Session::new(Role::Client, limits(context)),
-            windows: None,
         }
     }
 
     /// Begins its life on a socket that is connected or connecting: writes the upgrade request.
     pub(super) fn begin(&mut self, context: &mut Context) {
-        let session = Session::new(Role::Client, limits(context));
         self.phase = Phase::Opening;
         (self.receiving, self.receive_cancelled, self.pausing) = (false, false, false);
         (self.sending, self.cancelled, self.close_sent) = (false, false, false);
-        self.session = session;
         self.windows = None;
         self.since_ns = context.now_ns;
-        self.nonce[..8].copy_from_slice(&context.random.next().to_le_bytes());
-        self.nonce[8..].copy_from_slice(&context.random.next().to_le_bytes());
         context.opening += 1;
         context.alive += 1;
+        let mut active = context.take_active(ReservedBits::Unused);
+        active.nonce[..8].copy_from_slice(&context.random.next().to_le_bytes());
+        active.nonce[8..].copy_from_slice(&context.random.next().to_le_bytes());
         let offer = context.plan.deflate.map(deflate::offer);
-        let request = self.upgrade_request(&context.plan, offer.as_deref());
+        let request = upgrade_request(&context.plan, active.nonce, offer.as_deref());
         let len = REQUEST_LEN + request.host.len() + request.path.len();
-        self.queue.write(&mut context.pool, len, |out| write_upgrade_request(out, &request));
-    }
-
-    fn upgrade_request<'a>(&self, plan: &'a Plan, offer: Option<&'a str>) -> ClientRequest<'a> {
-        ClientRequest {
-            host: plan.url.authority(),
-            path: plan.url.path(),
-            key: self.nonce,
-            subprotocols: &[],
-            extensions: offer,
-            origin: None,
-        }
+        active.queue.write(&mut context.pool, len, |out| write_upgrade_request(out, &request));
+        self.active = Some(active);
     }
 
     /// Takes bytes that arrived.
@@ -219,12 +136,13 @@ impl Connection {
             input = self.receive_head(input, context);
         }
         while matches!(self.phase, Phase::Open | Phase::Closing) {
-            match self.session.receive(&mut input, &mut context.pool) {
+            match self.wake(context).session.receive(&mut input, &mut context.pool) {
                 Ok(Some(event)) => self.handle_event(event, context),
                 Ok(None) => break,
                 Err(error) => self.fail(Fault::Protocol(error), context),
             }
         }
+        self.rest(context);
     }
 
     /// Sends a message of its own choice.
@@ -234,10 +152,7 @@ impl Connection {
             _ => context.plan.sizes.pick(&mut context.random),
         };
         let at_ns = match at {
-            SentAt::Flush => {
-                self.unstamped += 1;
-                context.now_ns
-            }
+            SentAt::Flush => context.now_ns,
             SentAt::Due(due_ns) => {
                 let late_ns = context.now_ns.saturating_sub(due_ns);
                 context.totals.lateness_ns_max = context.totals.lateness_ns_max.max(late_ns);
@@ -245,19 +160,28 @@ impl Connection {
             }
         };
         let mark;
-        let (head, piece) = match self.part {
-            Part::Publisher => {
-                mark = Mark { publisher: self.index, sequence: self.published, sent_ns: at_ns }.to_bytes();
-                let piece = Content::derive(len - MARK_LEN, self.index, self.published);
-                self.published = self.published.wrapping_add(1);
-                (&mark[..], piece)
+        let (head, piece) = match &mut self.ledger {
+            Some(ledger) if self.part == Part::Publisher => {
+                let next = ledger.publish(at_ns);
+                mark = next.to_bytes();
+                (&mark[..], next.piece(len - MARK_LEN))
             }
             _ => (&[][..], Content::pick(len, &mut context.random)),
         };
-        if self.expected.is_empty() {
-            self.since_ns = context.now_ns;
+        let now_ns = context.now_ns;
+        if self.part == Part::SlowReader {
+            context.totals.flood_sent += 1;
+        } else {
+            context.totals.sent += 1;
+            *context.awaited(self.part) += 1;
         }
-        self.expected.push_back(Expected { at_ns, piece });
+        self.wake(context);
+        let active = self.active.as_mut().expect("it was just woken");
+        if active.expected.is_empty() {
+            self.since_ns = now_ns;
+        }
+        active.expected.push_back(Expected { at_ns, piece });
+        active.unstamped += usize::from(matches!(at, SentAt::Flush));
         let Context { plan, content, pool, random, deflate, .. } = context;
         let (kind, fragments, body) = (content.kind(), plan.fragments, content.bytes(piece));
         let place = head.is_empty().then(|| content.start(piece));
@@ -267,13 +191,7 @@ impl Connection {
             None => Message { kind, head, body, compressed: false, fragments },
         };
         let room = (plan.depth as usize * (len as usize + HEADER_LEN_MAX)).min(ROOM_MAX);
-        message.write(&mut self.queue, pool, random, room);
-        if self.part == Part::SlowReader {
-            context.totals.flood_sent += 1;
-        } else {
-            context.totals.sent += 1;
-            context.under_way += 1;
-        }
+        message.write(&mut active.queue, pool, random, room);
     }
 
     /// Begins the close handshake.
@@ -299,37 +217,70 @@ impl Connection {
                 context.opening -= 1;
                 context.count_failed();
             }
+            Phase::Open => context.open -= 1,
             Phase::Closing => context.closing -= 1,
-            Phase::Free | Phase::Open | Phase::Dying => {}
+            Phase::Free | Phase::Dying => {}
         }
         self.phase = Phase::Dying;
         self.forget_expected(context);
-        self.session.end(&mut context.pool);
-        self.queue.clear(&mut context.pool);
-        if let Some((_, block)) = self.head.take() {
-            context.pool.give(block);
+        if let Some(active) = self.active.take() {
+            context.retire(active);
+        }
+    }
+
+    /// Gives its working state back if it is open and nothing of it is under way.
+    pub(super) fn rest(&mut self, context: &mut Context) {
+        if self.phase == Phase::Open
+            && let Some(active) = self.active.take_if(|active| active.is_at_rest())
+        {
+            context.give_active(active);
         }
     }
 
     /// Notes when this turn's messages are handed to the kernel.
     pub(super) fn stamp(&mut self, at_ns: u64) {
-        for expected in self.expected.iter_mut().rev().take(self.unstamped) {
-            expected.at_ns = at_ns;
+        if let Some(active) = &mut self.active {
+            active.stamp(at_ns);
         }
-        self.unstamped = 0;
     }
 
     /// Its receive should be armed.
     pub(super) fn wants_receive(&self) -> bool {
         match self.phase {
-            Phase::Opening => !self.sending && self.queue.is_empty(),
+            Phase::Opening => !self.sending && self.has_sent_all(),
             Phase::Open | Phase::Closing => !self.pausing,
             Phase::Free | Phase::Dying => false,
         }
     }
 
+    /// Nothing waits to be sent.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.active.as_ref().is_none_or(|active| active.queue.is_empty())
+    }
+
+    /// How many replies it waits for.
+    pub(super) fn expected_count(&self) -> usize {
+        self.active.as_ref().map_or(0, |active| active.expected.len())
+    }
+
+    /// What went wrong if it makes no progress from here on; `None` if nobody waits for it.
+    pub(super) fn awaits(&self) -> Option<Fault> {
+        match self.phase {
+            Phase::Opening => Some(Fault::OpenTimeout),
+            Phase::Open if self.part != Part::SlowReader && self.expected_count() > 0 => Some(Fault::ReplyTimeout),
+            Phase::Closing => Some(Fault::CloseTimeout),
+            Phase::Free | Phase::Open | Phase::Dying => None,
+        }
+    }
+
+    /// Its working state, which it gets if it has none.
+    fn wake(&mut self, context: &mut Context) -> &mut Active {
+        let reserved = self.windows.as_ref().map_or(ReservedBits::Unused, |_| ReservedBits::Deflate);
+        self.active.get_or_insert_with(|| context.take_active(reserved))
+    }
+
     fn receive_head<'b>(&mut self, input: &'b mut [u8], context: &mut Context) -> &'b mut [u8] {
-        let (mut scanner, held) = match self.head.take() {
+        let (mut scanner, held) = match self.wake(context).head.take() {
             Some((scanner, block)) => (scanner, Some(block)),
             None => (HeadScanner::response(), None),
         };
@@ -354,7 +305,7 @@ impl Connection {
             Ok(None) => {
                 let mut block = held.unwrap_or_else(|| context.pool.take(ANSWER_LEN));
                 block.extend_from_slice(input);
-                self.head = Some((scanner, block));
+                self.wake(context).head = Some((scanner, block));
                 &mut []
             }
             Err(_) => {
@@ -367,14 +318,16 @@ impl Connection {
         }
     }
 
-    fn read_answer(&mut self, head: &[u8], context: &Context) -> Result<(), Fault> {
-        let accepted = Accepted::parse(head, self.nonce).map_err(Fault::Handshake)?;
+    fn read_answer(&mut self, head: &[u8], context: &mut Context) -> Result<(), Fault> {
+        let nonce = self.wake(context).nonce;
+        let accepted = Accepted::parse(head, nonce).map_err(Fault::Handshake)?;
         let offer = context.plan.deflate.map(deflate::offer);
-        accepted.check_offered(&self.upgrade_request(&context.plan, offer.as_deref())).map_err(Fault::Handshake)?;
+        let request = upgrade_request(&context.plan, nonce, offer.as_deref());
+        accepted.check_offered(&request).map_err(Fault::Handshake)?;
         if let Some(offered) = context.plan.deflate {
             let windows = deflate::agree(offered, accepted.extensions()).map_err(Fault::Deflate)?;
             self.windows = Some(Box::new(windows.ok_or(Fault::Uncompressed)?));
-            self.session.set_reserved_bits(ReservedBits::Deflate);
+            self.wake(context).session.set_reserved_bits(ReservedBits::Deflate);
         }
         Ok(())
     }
@@ -383,6 +336,7 @@ impl Connection {
         context.opening -= 1;
         context.failed_in_a_row = 0;
         context.totals.opened += 1;
+        context.open += 1;
         self.phase = Phase::Open;
         if self.part == Part::Storm {
             context.record(self.since_ns, 0);
@@ -393,7 +347,7 @@ impl Connection {
     fn handle_event(&mut self, event: Event<'_>, context: &mut Context) {
         let event = match (event, &mut self.windows) {
             (Event::Compressed(message), Some(windows)) => {
-                let len_max = limits(context).message_bytes_max;
+                let len_max = limits(&context.plan).message_bytes_max;
                 let compressed_len = message.payload.len();
                 match context.deflate.inflate(message, windows, len_max, &mut context.pool) {
                     Ok(message) => {
@@ -412,8 +366,9 @@ impl Connection {
         match &event {
             Event::Message(message) if self.phase == Phase::Open => self.handle_message(message, context),
             Event::Ping(payload) if self.phase == Phase::Open => {
+                context.totals.pings += 1;
                 let key = context.random.mask();
-                self.queue.write(&mut context.pool, HEADER_LEN_MAX + payload.len(), |out| {
+                self.wake(context).queue.write(&mut context.pool, HEADER_LEN_MAX + payload.len(), |out| {
                     encoder::frame(out, Opcode::Pong, payload, Some(key));
                 });
             }
@@ -430,13 +385,14 @@ impl Connection {
     fn write_close(&mut self, code: Option<CloseCode>, context: &mut Context) {
         self.forget_expected(context);
         self.phase = Phase::Closing;
+        context.open -= 1;
         context.closing += 1;
         self.since_ns = context.now_ns;
         // A slow reader must see the answer.
         self.pausing = false;
         let key = context.random.mask();
         let len = HEADER_LEN_MAX + CONTROL_PAYLOAD_LEN_MAX;
-        self.queue.write(&mut context.pool, len, |out| encoder::close(out, code, "", Some(key)));
+        self.wake(context).queue.write(&mut context.pool, len, |out| encoder::close(out, code, "", Some(key)));
     }
 
     fn count_fault(&mut self, fault: Fault, context: &mut Context) {
@@ -450,22 +406,28 @@ impl Connection {
     }
 
     fn forget_expected(&mut self, context: &mut Context) {
+        let Some(active) = &mut self.active else { return };
         if self.part != Part::SlowReader {
-            context.under_way -= self.expected.len() as u64;
+            *context.awaited(self.part) -= active.expected.len() as u64;
         }
-        if context.plan.mode == Mode::Rate {
+        if self.part == Part::Echo && context.is_scheduled {
             // No reply at all is no better than a late one.
-            for expected in &self.expected {
+            for expected in &active.expected {
                 context.recorder.measure_due(expected.at_ns, context.now_ns, 1);
             }
         }
-        self.expected.clear();
-        self.unstamped = 0;
+        active.expected.clear();
+        active.unstamped = 0;
     }
 }
 
-/// Any server is measured, so what it may send is bounded by what was asked of it, amply.
-fn limits(context: &Context) -> Limits {
-    let longest = context.plan.sizes.max().max(FLOOD_LEN) as usize;
-    Limits { message_bytes_max: longest + ENVELOPE_LEN_MAX, fragments_max: 1 << 20, empty_fragments_max: 1 << 10 }
+fn upgrade_request<'a>(plan: &'a Plan, nonce: [u8; 16], offer: Option<&'a str>) -> ClientRequest<'a> {
+    ClientRequest {
+        host: plan.url.authority(),
+        path: plan.url.path(),
+        key: nonce,
+        subprotocols: &[],
+        extensions: offer,
+        origin: None,
+    }
 }

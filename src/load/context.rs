@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use crate::buf::Pool;
+use crate::load::active::Active;
+use crate::load::board::Standing;
 use crate::load::deflate;
 use crate::load::fault::Faults;
+use crate::load::part::Part;
 use crate::load::payload::Content;
 use crate::load::random::Random;
 use crate::load::recorder::Recorder;
 use crate::load::{Mode, Plan};
+use crate::proto::ws::ReservedBits;
 
 /// Everything of a thread but its ring and its connections.
 #[derive(Debug)]
@@ -25,17 +29,29 @@ pub(super) struct Context {
     pub(super) now_ns: u64,
     /// Replies may be followed by further requests.
     pub(super) going: bool,
+    /// Messages are due at times of their own.
+    pub(super) is_scheduled: bool,
     /// Messages of measured connections that wait for their reply.
     pub(super) under_way: u64,
+    /// Messages that verify idle connections and wait for their reply.
+    pub(super) verifying: u64,
     /// Connections that wait for their upgrade.
     pub(super) opening: u32,
     /// Connections that could not be opened since the last that could.
     pub(super) failed_in_a_row: u32,
+    /// Connections that are open.
+    pub(super) open: u32,
     /// Connections that wait for their end after a Close.
     pub(super) closing: u32,
     /// Connections that have a socket.
     pub(super) alive: u32,
+    #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
+    spare: Vec<Box<Active>>,
 }
+
+/// Working state of idle connections that is kept for the next one that needs it. In the other modes all
+/// of them may need it, again and again.
+const SPARE_MAX_IDLE: usize = 1024;
 
 /// What a thread has done in all, the warm-up included.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,6 +82,8 @@ pub struct Totals {
     pub lateness_ns_max: u64,
     /// Connections open when the load ended.
     pub held: u64,
+    /// Pings answered.
+    pub pings: u64,
 }
 
 impl Totals {
@@ -83,10 +101,69 @@ impl Totals {
         self.unsent += other.unsent;
         self.lateness_ns_max = self.lateness_ns_max.max(other.lateness_ns_max);
         self.held += other.held;
+        self.pings += other.pings;
     }
 }
 
 impl Context {
+    pub(super) fn new(plan: Arc<Plan>, content: Arc<Content>, random: Random, recorder: Recorder) -> Self {
+        Self {
+            is_scheduled: plan.fixed_rate().is_some(),
+            plan,
+            content,
+            pool: Pool::default(),
+            deflate: deflate::Tools::new(),
+            random,
+            recorder,
+            faults: Faults::default(),
+            totals: Totals::default(),
+            now_ns: 0,
+            going: false,
+            under_way: 0,
+            verifying: 0,
+            opening: 0,
+            failed_in_a_row: 0,
+            open: 0,
+            closing: 0,
+            alive: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Working state for a connection that was at rest: what was given back last, still in the cache.
+    pub(super) fn take_active(&mut self, reserved: ReservedBits) -> Box<Active> {
+        let mut active = self.spare.pop().unwrap_or_else(|| Box::new(Active::new(&self.plan)));
+        active.session.set_reserved_bits(reserved);
+        active
+    }
+
+    /// Keeps working state in which nothing is under way any more.
+    pub(super) fn give_active(&mut self, active: Box<Active>) {
+        if self.plan.mode != Mode::Idle || self.spare.len() < SPARE_MAX_IDLE {
+            self.spare.push(active);
+        }
+    }
+
+    /// Takes the working state of a connection that is gone.
+    pub(super) fn retire(&mut self, mut active: Box<Active>) {
+        active.clear(&self.plan, &mut self.pool);
+        self.give_active(active);
+    }
+
+    /// How many replies are awaited by connections with this part.
+    pub(super) fn awaited(&mut self, part: Part) -> &mut u64 {
+        if part == Part::Idle { &mut self.verifying } else { &mut self.under_way }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            opened: self.totals.opened,
+            open: self.open.into(),
+            alive: self.alive.into(),
+            pings: self.totals.pings,
+        }
+    }
+
     /// Counts a connection that could not be opened.
     pub(super) fn count_failed(&mut self) {
         self.totals.failed += 1;
@@ -96,24 +173,18 @@ impl Context {
     /// Records an operation of `bytes` that was sent, or due, at `at_ns` and ends now.
     ///
     /// Throughput is what ends in the window. Latencies are those of what ends in it or is still
-    /// awaited at its end; at a fixed rate, of what was due in it, however late. Of idle connections
-    /// the sample counts, whenever it ends.
+    /// awaited at its end; at a fixed rate, of what was due in it, however late.
     pub(super) fn record(&mut self, at_ns: u64, bytes: usize) {
-        match (self.plan.mode, self.plan.rate) {
-            (Mode::Idle, _) => self.recorder.add_sample(bytes, self.now_ns.saturating_sub(at_ns)),
-            (_, Some(_)) => {
-                self.recorder.count(bytes);
-                self.recorder.measure_due(at_ns, self.now_ns, 1);
-            }
-            (_, None) => {
-                self.recorder.count(bytes);
-                self.recorder.measure(self.now_ns.saturating_sub(at_ns));
-            }
+        self.recorder.count(bytes);
+        if self.is_scheduled {
+            self.recorder.measure_due(at_ns, self.now_ns, 1);
+        } else {
+            self.recorder.measure(self.now_ns.saturating_sub(at_ns));
         }
     }
 
     /// Whether a reply is followed by the next request at once.
     pub(super) fn answers_replies(&self) -> bool {
-        self.going && self.plan.rate.is_none() && self.plan.mode != Mode::Idle
+        self.going && !self.is_scheduled
     }
 }

@@ -11,6 +11,8 @@
 //! kept but for its place in a shared random block, and no message allocates. What a latency means
 //! stands in `client.rs`, what a fixed rate means in `schedule.rs`.
 
+mod active;
+mod board;
 mod broadcast;
 mod client;
 mod clock;
@@ -20,6 +22,7 @@ mod context;
 mod deflate;
 mod fault;
 mod message;
+mod part;
 mod payload;
 mod plan;
 mod plot;
@@ -32,6 +35,7 @@ mod report;
 mod run;
 mod schedule;
 mod series;
+mod share;
 mod sizes;
 mod stage;
 mod table;

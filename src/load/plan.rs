@@ -19,7 +19,7 @@ pub enum Mode {
     Broadcast,
     /// Connect, upgrade, close, again
     Connect,
-    /// Hold the connections open, then verify a sample of them by an echo
+    /// Hold the connections and answer pings, while --active of them carry echoes; then verify a sample of the others
     Idle,
     /// Some readers are slow while the server is flooded through them; the others are measured
     Slow,
@@ -67,8 +67,10 @@ pub struct Plan {
     pub slow_readers: u32,
     /// How long a slow reader waits between two reads.
     pub read_delay: Duration,
-    /// Threads, each with a ring of its own.
-    pub threads: u16,
+    /// How many of the connections carry echoes in idle mode, if not the usual number.
+    pub active: Option<u32>,
+    /// Threads, each with a ring of its own, if not 1 or as many as the limit on open files calls for.
+    pub threads: Option<u16>,
     /// Processors that the threads are pinned to, in turn; none for no pinning.
     pub cpus: Vec<usize>,
     /// Lengths of messages.
@@ -81,7 +83,7 @@ pub struct Plan {
     pub fragments: u32,
     /// Messages under way on each connection at most.
     pub depth: u32,
-    /// Messages a second over all connections, in rate mode and, if wanted, in broadcast mode.
+    /// Messages a second over all connections, in rate mode and, if wanted, in broadcast and idle mode.
     pub rate: Option<u64>,
     /// How long a thread looks for replies before it sleeps, in microseconds. A load that sleeps adds the
     /// time that it takes to wake up to every latency.
@@ -116,7 +118,7 @@ pub struct PlanError {
 
 /// The bounds of a plan.
 const CONNECTIONS_MAX: u32 = 1 << 24;
-const THREADS_MAX: u16 = 1024;
+pub(super) const THREADS_MAX: u16 = 1024;
 const SPIN_US_MAX: u32 = 10_000;
 const DEPTH_MAX: u32 = 1 << 16;
 const FRAGMENTS_MAX: u32 = 1 << 16;
@@ -125,6 +127,9 @@ const PUBLISHERS_MAX: u32 = 1024;
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Below this, no interval of the window could be told from the next.
 const DURATION_MIN: Duration = Duration::from_millis(10);
+/// How many connections are active in idle mode, and how many messages a second each of them sends.
+const ACTIVE: u32 = 100;
+const ACTIVE_RATE: u64 = 10;
 /// What may be under way in bytes over all connections, since all of it may lie in our memory.
 const UNDER_WAY_BYTES_MAX: u64 = 8 << 30;
 
@@ -139,7 +144,8 @@ impl Plan {
             publishers: if mode == Mode::Broadcast { 1 } else { 0 },
             slow_readers: if mode == Mode::Slow { 8 } else { 0 },
             read_delay: Duration::from_millis(100),
-            threads: 1,
+            active: None,
+            threads: None,
             cpus: Vec::new(),
             sizes: "125".parse().expect("a number is a length"),
             kind: MessageKind::Binary,
@@ -147,8 +153,8 @@ impl Plan {
             fragments: 1,
             depth: match mode {
                 Mode::Pipeline => 16,
-                Mode::Rate => 64,
-                Mode::PingPong | Mode::Broadcast | Mode::Connect | Mode::Idle | Mode::Slow => 1,
+                Mode::Rate | Mode::Idle => 64,
+                Mode::PingPong | Mode::Broadcast | Mode::Connect | Mode::Slow => 1,
             },
             rate: None,
             spin_us: 0,
@@ -168,6 +174,35 @@ impl Plan {
         self.connections.saturating_add(self.publishers)
     }
 
+    /// How many connections carry echoes in idle mode; none in another.
+    #[must_use]
+    pub fn active_count(&self) -> u32 {
+        match (self.mode, self.active) {
+            (Mode::Idle, Some(active)) => active,
+            (Mode::Idle, None) => self.connections.min(ACTIVE),
+            _ => 0,
+        }
+    }
+
+    /// How many connections send.
+    #[must_use]
+    pub fn sender_count(&self) -> u32 {
+        match self.mode {
+            Mode::Broadcast => self.publishers,
+            Mode::Idle => self.active_count(),
+            Mode::PingPong | Mode::Pipeline | Mode::Rate | Mode::Connect | Mode::Slow => self.connections,
+        }
+    }
+
+    /// Messages a second over all connections, if that is fixed.
+    #[must_use]
+    pub fn fixed_rate(&self) -> Option<u64> {
+        match self.active_count() {
+            0 => self.rate.filter(|_| self.mode != Mode::Idle),
+            active => Some(self.rate.unwrap_or(u64::from(active) * ACTIVE_RATE)),
+        }
+    }
+
     /// Checks every number against its bounds and the others.
     ///
     /// # Errors
@@ -175,7 +210,9 @@ impl Plan {
     /// The first number that can't be.
     pub fn check(&self) -> Result<(), PlanError> {
         within("connections", self.connections, 1, CONNECTIONS_MAX)?;
-        within("threads", self.threads, 1, THREADS_MAX)?;
+        if let Some(threads) = self.threads {
+            within("threads", threads, 1, THREADS_MAX)?;
+        }
         within("fragments", self.fragments, 1, FRAGMENTS_MAX)?;
         within("depth", self.depth, 1, DEPTH_MAX)?;
         within("duration", self.duration.as_secs_f64(), DURATION_MIN.as_secs_f64(), DURATION_MAX.as_secs_f64())?;
@@ -187,11 +224,12 @@ impl Plan {
             within("rate", rate, 1, RATE_MAX)?;
         }
         self.check_mode()?;
-        let under_way = u64::from(self.connection_count()) * u64::from(self.depth) * u64::from(self.sizes.max());
+        let busy = if self.mode == Mode::Idle { self.active_count() } else { self.connection_count() };
+        let under_way = u64::from(busy) * u64::from(self.depth) * u64::from(self.sizes.max());
         if under_way > UNDER_WAY_BYTES_MAX {
             let advice = format!(
                 "{} connections with messages of {} bytes would have {} GiB under way; use a smaller depth",
-                self.connection_count(),
+                busy,
                 self.sizes.max(),
                 under_way >> 30
             );
@@ -206,8 +244,16 @@ impl Plan {
         };
         match (self.mode, self.rate) {
             (Mode::Rate, None) => return fail("mode", &"rate", "say how many messages a second with --rate"),
-            (Mode::Rate | Mode::Broadcast, _) | (_, None) => {}
-            (_, Some(rate)) => return fail("rate", &rate, "it needs --mode rate or broadcast"),
+            (Mode::Idle, Some(rate)) if self.active_count() == 0 => {
+                return fail("rate", &rate, "somebody has to send; use --active 1 or more");
+            }
+            (Mode::Rate | Mode::Broadcast | Mode::Idle, _) | (_, None) => {}
+            (_, Some(rate)) => return fail("rate", &rate, "it needs --mode rate, broadcast or idle"),
+        }
+        match (self.mode, self.active) {
+            (Mode::Idle, Some(active)) => within("active", active, 0, self.connections)?,
+            (_, Some(active)) => return fail("active", &active, "it needs --mode idle"),
+            (_, None) => {}
         }
         if self.mode == Mode::PingPong && self.depth != 1 {
             return fail("depth", &self.depth, "more than one message under way needs --mode pipeline");
@@ -270,15 +316,34 @@ mod tests {
     #[test]
     fn numbers_that_can_not_be_are_named() {
         check(&Plan { connections: 0, ..plan(Mode::PingPong) }, "connections");
-        check(&Plan { threads: 0, ..plan(Mode::PingPong) }, "threads");
+        check(&Plan { threads: Some(0), ..plan(Mode::PingPong) }, "threads");
         check(&Plan { depth: 2, ..plan(Mode::PingPong) }, "depth");
         check(&Plan { duration: Duration::ZERO, ..plan(Mode::PingPong) }, "duration");
         check(&plan(Mode::Rate), "mode");
         check(&Plan { rate: Some(5), ..plan(Mode::PingPong) }, "rate");
+        check(&Plan { rate: Some(5), active: Some(0), ..plan(Mode::Idle) }, "rate");
+        check(&Plan { active: Some(65), ..plan(Mode::Idle) }, "active");
+        check(&Plan { active: Some(1), ..plan(Mode::Rate) }, "mode");
+        check(&Plan { active: Some(1), ..plan(Mode::Slow) }, "active");
         check(&Plan { slow_readers: 64, ..plan(Mode::Slow) }, "slow-readers");
         check(&Plan { connections: 1, ..plan(Mode::Slow) }, "connections");
         check(&Plan { publishers: 0, ..plan(Mode::Broadcast) }, "publishers");
         check(&Plan { sizes: "33".parse().unwrap(), ..plan(Mode::Broadcast) }, "size");
         check(&Plan { sizes: "67108864".parse().unwrap(), ..plan(Mode::Pipeline) }, "depth");
+    }
+
+    #[test]
+    fn some_idle_connections_are_active_at_ten_messages_a_second_each() {
+        let idle = |connections, active, rate| {
+            let plan = Plan { connections, active, rate, ..plan(Mode::Idle) };
+            assert_eq!(plan.check(), Ok(()));
+            (plan.active_count(), plan.sender_count(), plan.fixed_rate())
+        };
+        assert_eq!(idle(1_000_000, None, None), (100, 100, Some(1_000)));
+        assert_eq!(idle(30, None, None), (30, 30, Some(300)));
+        assert_eq!(idle(30, Some(5), Some(7)), (5, 5, Some(7)));
+        assert_eq!(idle(30, Some(0), None), (0, 0, None));
+        assert_eq!((plan(Mode::Rate).active_count(), plan(Mode::Rate).sender_count()), (0, 64));
+        assert_eq!(Plan { rate: Some(9), ..plan(Mode::Broadcast) }.fixed_rate(), Some(9));
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Recorder {
     /// all have the same.
     same_ns: u64,
     same_count: u64,
+    /// Latencies of messages that were sent only to verify idle connections.
+    verified: Option<Latencies>,
 }
 
 impl Window {
@@ -96,6 +98,7 @@ impl Recorder {
             begun: false,
             same_ns: 0,
             same_count: 0,
+            verified: None,
         }
     }
 
@@ -120,11 +123,10 @@ impl Recorder {
         }
     }
 
-    /// Counts and records an operation that was made only to be measured, whenever it ends.
-    pub(super) fn add_sample(&mut self, bytes: usize, latency_ns: u64) {
-        self.current.operations += 1;
-        self.current.bytes += bytes as u64;
-        self.add(latency_ns, 1);
+    /// Records the latency of a message that was sent only to verify an idle connection, whenever it
+    /// is answered.
+    pub(super) fn verify(&mut self, latency_ns: u64) {
+        self.verified.get_or_insert_with(new_latencies).saturating_record(latency_ns);
     }
 
     /// Records a latency that ended now, if the window has begun. Nothing is sent after its end, so
@@ -148,9 +150,11 @@ impl Recorder {
         self.window
     }
 
-    /// Hands over what is left.
-    pub(super) fn finish(&mut self) {
-        self.flush(self.current.interval);
+    /// Hands over what is left, and returns what verifying took.
+    pub(super) fn finish(&mut self) -> Option<Latencies> {
+        self.add_same();
+        self.hand_over(self.current.interval);
+        self.verified.take()
     }
 
     fn add(&mut self, latency_ns: u64, count: u64) {
@@ -168,8 +172,17 @@ impl Recorder {
         }
     }
 
+    /// Goes on to another interval. A histogram is large, so one in which nothing happened is kept.
     fn flush(&mut self, next: usize) {
         self.add_same();
+        if self.current.operations == 0 && self.current.latencies.is_empty() {
+            self.current.interval = next;
+        } else {
+            self.hand_over(next);
+        }
+    }
+
+    fn hand_over(&mut self, next: usize) {
         let sample = std::mem::replace(&mut self.current, Sample::new(next));
         // Nobody listens any more when the run was given up.
         let _ = self.samples.send(sample);
@@ -212,14 +225,15 @@ mod tests {
             recorder.measure_due(150 * MS, (150 + at_ms) * MS, 1);
         }
         recorder.measure_due(99 * MS, 400 * MS, 1);
-        recorder.add_sample(5, 200 * MS);
-        recorder.finish();
+        recorder.verify(200 * MS);
+        let verified = recorder.finish().expect("there was one");
+        assert_eq!(verified.len(), 1);
         let samples: Vec<Sample> = samples.try_iter().collect();
         let seen: Vec<_> = samples
             .iter()
             .map(|sample| (sample.interval, sample.operations, sample.bytes, sample.latencies.len()))
             .collect();
-        assert_eq!(seen, [(0, 1, 10, 3), (1, 2, 15, 5)]);
+        assert_eq!(seen, [(0, 1, 10, 3), (1, 1, 10, 4)]);
         let max: Vec<u64> = samples.iter().map(|sample| sample.latencies.max() / MS).collect();
         assert_eq!(max, [120, 350]);
     }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::load::board::Board;
+
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
 pub(super) struct Rendezvous {
-    /// Threads that have opened what they could.
+    /// How far all are.
+    pub(super) board: Board,
+    /// Threads that have opened what they could, and when the last of them had.
     ready: AtomicU32,
+    ready_ns: AtomicU64,
     /// When the load begins; 0 until it is known.
     start_ns: AtomicU64,
     /// The run is given up.
@@ -45,12 +50,18 @@ impl Drop for Attendance {
 }
 
 impl Rendezvous {
-    pub(super) fn arrive(&self) {
+    pub(super) fn arrive(&self, now_ns: u64) {
+        self.ready_ns.fetch_max(now_ns, Ordering::AcqRel);
         self.ready.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn arrived(&self) -> u32 {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// When the last thread so far arrived.
+    pub(super) fn arrived_ns(&self) -> u64 {
+        self.ready_ns.load(Ordering::Acquire)
     }
 
     pub(super) fn start_at(&self, at_ns: u64) {

@@ -1,10 +1,12 @@
 //! What an arriving message means: the echo of a request, or a publisher's delivery.
 
 use crate::load::Validation;
-use crate::load::broadcast::{MARK_LEN, Mark};
-use crate::load::connection::{Connection, Part, SentAt};
+use crate::load::active::Expected;
+use crate::load::broadcast::{Ledger, MARK_LEN, Mark};
+use crate::load::connection::{Connection, SentAt};
 use crate::load::context::Context;
 use crate::load::fault::Fault;
+use crate::load::part::Part;
 use crate::proto::ws::Message;
 
 impl Connection {
@@ -19,14 +21,14 @@ impl Connection {
     }
 
     fn handle_echo(&mut self, message: &Message<'_>, context: &mut Context) {
-        let Some(expected) = self.expected.pop_front() else {
+        let Some(expected) = self.take_expected() else {
             // Servers may talk to idle connections.
             if self.part == Part::Echo && context.plan.validation == Validation::Full {
                 self.fail(Fault::Unexpected, context);
             }
             return;
         };
-        context.under_way -= 1;
+        *context.awaited(self.part) -= 1;
         self.since_ns = context.now_ns;
         if context.plan.validation == Validation::Full
             && let Err(mismatch) = context.content.check(expected.piece, message.kind, message.bytes())
@@ -34,14 +36,23 @@ impl Connection {
             self.fail(Fault::WrongEcho(mismatch), context);
             return;
         }
-        count(message, expected.at_ns, context);
+        count(message, context);
+        if self.part == Part::Idle {
+            context.recorder.verify(context.now_ns.saturating_sub(expected.at_ns));
+            return;
+        }
+        context.record(expected.at_ns, message.bytes().len());
         if context.answers_replies() {
             self.request(SentAt::Flush, context);
         }
     }
 
+    fn take_expected(&mut self) -> Option<Expected> {
+        self.active.as_mut()?.expected.pop_front()
+    }
+
     fn handle_slow_echo(&mut self, message: &Message<'_>, context: &mut Context) {
-        let Some(expected) = self.expected.pop_front() else { return };
+        let Some(expected) = self.take_expected() else { return };
         context.totals.flood_received += 1;
         if context.plan.validation == Validation::Full
             && let Err(mismatch) = context.content.check(expected.piece, message.kind, message.bytes())
@@ -54,22 +65,25 @@ impl Connection {
 
     fn handle_delivery(&mut self, message: &Message<'_>, context: &mut Context) {
         let found = Mark::find(message.bytes());
-        let known = found.filter(|(mark, _)| (mark.publisher as usize) < self.next_sequences.len());
-        let Some((mark, rest)) = known else {
+        let known = found.zip(self.ledger.as_mut());
+        let known = known.filter(|((mark, _), ledger)| (mark.publisher as usize) < ledger.next_sequences.len());
+        let Some(((mark, rest), ledger)) = known else {
             if context.plan.validation == Validation::Full {
                 self.fail(Fault::WrongDelivery, context);
             }
             return;
         };
         if context.plan.validation == Validation::Full
-            && let Err(fault) = self.check_delivery(mark, rest, context)
+            && let Err(fault) = check_delivery(mark, rest, ledger, context)
         {
             self.fail(fault, context);
             return;
         }
-        self.delivered += 1;
-        count(message, mark.sent_ns, context);
-        if self.part == Part::Publisher && mark.publisher == self.index && self.expected.pop_front().is_some() {
+        ledger.delivered += 1;
+        let is_own = self.part == Part::Publisher && mark.publisher == ledger.publisher;
+        count(message, context);
+        context.record(mark.sent_ns, message.bytes().len());
+        if is_own && self.take_expected().is_some() {
             context.under_way -= 1;
             self.since_ns = context.now_ns;
             if context.answers_replies() {
@@ -77,24 +91,22 @@ impl Connection {
             }
         }
     }
-
-    fn check_delivery(&mut self, mark: Mark, rest: &[u8], context: &Context) -> Result<(), Fault> {
-        let len = u32::try_from(rest.len()).map_err(|_| Fault::WrongDelivery)?;
-        if len + MARK_LEN > context.plan.sizes.max() || context.content.bytes(mark.piece(len)) != rest {
-            return Err(Fault::WrongDelivery);
-        }
-        let next = &mut self.next_sequences[mark.publisher as usize];
-        if mark.sequence != *next {
-            return Err(Fault::Disorder);
-        }
-        *next = next.wrapping_add(1);
-        Ok(())
-    }
 }
 
-fn count(message: &Message<'_>, at_ns: u64, context: &mut Context) {
-    let len = message.bytes().len();
+fn check_delivery(mark: Mark, rest: &[u8], ledger: &mut Ledger, context: &Context) -> Result<(), Fault> {
+    let len = u32::try_from(rest.len()).map_err(|_| Fault::WrongDelivery)?;
+    if len + MARK_LEN > context.plan.sizes.max() || context.content.bytes(mark.piece(len)) != rest {
+        return Err(Fault::WrongDelivery);
+    }
+    let next = &mut ledger.next_sequences[mark.publisher as usize];
+    if mark.sequence != *next {
+        return Err(Fault::Disorder);
+    }
+    *next = next.wrapping_add(1);
+    Ok(())
+}
+
+fn count(message: &Message<'_>, context: &mut Context) {
     context.totals.received += 1;
-    context.totals.received_bytes += len as u64;
-    context.record(at_ns, len);
+    context.totals.received_bytes += message.bytes().len() as u64;
 }

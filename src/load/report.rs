@@ -26,6 +26,8 @@ pub struct Consumption {
 pub struct Report {
     /// What was asked for.
     pub plan: Plan,
+    /// Threads, each with a ring of its own.
+    pub threads: u16,
     /// The address behind the URL.
     pub target: SocketAddr,
     /// The kernel's release.
@@ -34,12 +36,16 @@ pub struct Report {
     pub window: Duration,
     /// How long it took to open the connections.
     pub opening: Duration,
+    /// How long it took to close them.
+    pub closing: Duration,
     /// Echoes, deliveries or upgrades within the window.
     pub operations: u64,
     /// Bytes of messages received within the window.
     pub bytes: u64,
     /// Latencies of the operations.
     pub latency: Latency,
+    /// Latencies of the messages by which idle connections were verified at the end.
+    pub verified: Latency,
     /// Counts over the whole run.
     pub totals: Totals,
     /// What went wrong.
@@ -77,18 +83,21 @@ impl Consumption {
 }
 
 impl Report {
-    pub(super) fn new(plan: &Plan, target: SocketAddr, kernel: String, measured: Measured) -> Self {
-        let Measured { window, series, totals, faults, client, server, opening_ns } = measured;
+    pub(super) fn new(plan: &Plan, threads: u16, target: SocketAddr, kernel: String, measured: Measured) -> Self {
+        let Measured { window, series, totals, faults, client, server, verified, opening_ns, closing_ns } = measured;
         let (operations, bytes, latency) = series.sum();
         Self {
             plan: plan.clone(),
+            threads,
             target,
             kernel,
             window: plan.duration,
             opening: Duration::from_nanos(opening_ns),
+            closing: Duration::from_nanos(closing_ns),
             operations,
             bytes,
             latency,
+            verified,
             totals,
             faults,
             client,
@@ -113,6 +122,13 @@ impl Report {
         self.operations as f64 / self.window.as_secs_f64()
     }
 
+    /// Connections opened a second, where they are opened before anything else is done.
+    #[must_use]
+    pub fn opens_per_s(&self) -> Option<f64> {
+        let is_first = self.plan.mode != Mode::Connect && !self.opening.is_zero();
+        is_first.then(|| self.totals.opened as f64 / self.opening.as_secs_f64())
+    }
+
     /// Bytes of messages a second, one way.
     #[must_use]
     pub fn bytes_per_s(&self) -> f64 {
@@ -135,7 +151,7 @@ impl Report {
     /// both.
     #[must_use]
     pub fn is_client_busy(&self) -> bool {
-        self.processors_used(&self.client) > BUSY_SHARE * f64::from(self.plan.threads)
+        self.processors_used(&self.client) > BUSY_SHARE * f64::from(self.threads)
     }
 
     /// All of it as JSON. Latencies are in microseconds.
@@ -147,6 +163,8 @@ impl Report {
             "target": self.target.to_string(),
             "options": self.options(),
             "opening_s": self.opening.as_secs_f64(),
+            "opens_per_s": self.opens_per_s(),
+            "closing_s": self.closing.as_secs_f64(),
             "window_s": self.window.as_secs_f64(),
             "operation": self.operation(),
             "operations": self.operations,
@@ -154,10 +172,12 @@ impl Report {
             "bytes": self.bytes,
             "mb_per_s": self.bytes_per_s() / 1e6,
             "latency_us": latency(&self.latency),
+            "verified_latency_us": latency(&self.verified),
             "totals": {
                 "opened": self.totals.opened,
                 "failed": self.totals.failed,
                 "held": self.totals.held,
+                "pings": self.totals.pings,
                 "sent": self.totals.sent,
                 "received": self.totals.received,
                 "received_bytes": self.totals.received_bytes,
@@ -197,14 +217,15 @@ impl Report {
             "publishers": plan.publishers,
             "slow_readers": plan.slow_readers,
             "read_delay_s": plan.read_delay.as_secs_f64(),
-            "threads": plan.threads,
+            "active": plan.active_count(),
+            "threads": self.threads,
             "pin": plan.cpus,
             "size": plan.sizes.to_string(),
             "kind": name_of(plan.kind),
             "fragments": plan.fragments,
             "deflate": plan.deflate.as_ref().map(name_on_command_line),
             "depth": plan.depth,
-            "rate": plan.rate,
+            "rate": plan.fixed_rate(),
             "duration_s": plan.duration.as_secs_f64(),
             "warmup_s": plan.warmup.as_secs_f64(),
             "timeout_s": plan.timeout.as_secs_f64(),
@@ -271,14 +292,17 @@ pub(super) mod tests {
         };
         Report {
             plan: Plan::new("ws://localhost:9001/".parse().unwrap(), mode),
+            threads: 1,
             target: "127.0.0.1:9001".parse().unwrap(),
             kernel: "6.12.0".into(),
             window: Duration::from_secs(2),
             opening: Duration::from_millis(5),
+            closing: Duration::from_millis(40),
             operations: 200_000,
             bytes: 25_000_000,
             latency,
-            totals: Totals { opened: 64, sent: 220_000, received: 220_000, held: 64, ..Totals::default() },
+            verified: Latency { count: 36, p50: 70_000, p99: 90_000, ..Latency::default() },
+            totals: Totals { opened: 64, sent: 220_000, received: 220_000, held: 64, pings: 128, ..Totals::default() },
             faults,
             client: Consumption { cpu: Duration::from_millis(500), resident_bytes: 5 << 20 },
             server: Some(Consumption { cpu: Duration::from_secs(1), resident_bytes: 6 << 20 }),
@@ -294,10 +318,16 @@ pub(super) mod tests {
         assert_eq!(json["latency_us"]["p99"], 1_200.0);
         assert_eq!(json["server"]["cpu_us_per_operation"], 5.0);
         assert_eq!(json["client"]["cpu_share"], 0.25);
+        assert_eq!((&json["opens_per_s"], &json["closing_s"]), (&json!(12_800.0), &json!(0.04)));
+        assert_eq!((&json["totals"]["pings"], &json["verified_latency_us"]["count"]), (&json!(128), &json!(36)));
         assert_eq!(json["options"]["mode"], "ping-pong");
         assert_eq!(json["errors"][0]["name"], "refused");
         assert_eq!((&json["error_count"], &json["totals"]["sent"]), (&json!(3), &json!(220_000)));
         assert_eq!(json["series"].as_array().map(Vec::len), Some(2));
+        assert_eq!((&json["options"]["rate"], &json["options"]["active"]), (&Value::Null, &json!(0)));
+        let idle = report(Mode::Idle).to_json();
+        assert_eq!((&idle["options"]["rate"], &idle["options"]["active"]), (&json!(640), &json!(64)));
+        assert_eq!(report(Mode::Connect).to_json()["opens_per_s"], Value::Null);
     }
 
     #[test]

@@ -7,21 +7,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
-use crate::buf::Pool;
-use crate::load::client::{Client, Outcome, Share};
+use crate::load::client::{Client, Outcome};
 use crate::load::clock::{Clock, nanoseconds};
-use crate::load::connection::{Connection, FLOOD_LEN, Part};
+use crate::load::connection::{Connection, FLOOD_LEN};
 use crate::load::connector::Connector;
 use crate::load::context::{Context, Totals};
-use crate::load::deflate;
 use crate::load::fault::Faults;
+use crate::load::part::Part;
 use crate::load::payload::Content;
+use crate::load::plan::THREADS_MAX;
 use crate::load::progress::Bar;
 use crate::load::random::Random;
-use crate::load::recorder::{Recorder, Sample, Window};
+use crate::load::recorder::{Latencies, Recorder, Sample, Window, new_latencies};
 use crate::load::rendezvous::{Attendance, Rendezvous};
 use crate::load::report::{Consumption, Reading, Report};
-use crate::load::series::Series;
+use crate::load::series::{Latency, Series};
+use crate::load::share::Share;
+use crate::load::stage::look_interval;
 use crate::load::{Mode, Plan, PlanError, UrlError};
 use crate::ring::{self, BufferMode, CoreShare, Features, RingDriver, StartError};
 use crate::sys::process::Process;
@@ -91,11 +93,13 @@ const RING_ENTRIES: u32 = 4096;
 const TABLE_SLACK: u32 = 64;
 /// What a table of direct descriptors can hold.
 const TABLE_LEN_MAX: u32 = 1 << 20;
-/// From the decision to start to the start, so that every thread has heard of it.
+/// From the decision to start to the start, beside the time until every thread has heard of it.
 const START_DELAY: Duration = Duration::from_millis(10);
-/// How often the threads are looked at.
+/// How often the threads are looked at: at first where it may be over soon, and later.
+const LOOK_SOON: Duration = Duration::from_millis(2);
 const LOOK: Duration = Duration::from_millis(100);
-const LOOK_OPENING: Duration = Duration::from_millis(2);
+/// What looking may be late by, as a part of what it waits for.
+const LOOK_SHARE: u32 = 50;
 /// How long an address may take when several are tried.
 const TRIAL: Duration = Duration::from_secs(3);
 
@@ -122,12 +126,15 @@ pub fn run(plan: &Plan) -> Result<Report, Error> {
     if let Some((pid, process)) = server {
         process.cpu_time().map_err(|source| Error::Process { pid, source })?;
     }
-    let crew = Crew::spawn(plan, target, &features)?;
-    let bar = Bar::new(plan.progress, plan.warmup + plan.duration);
-    let result = crew.work(plan, &bar);
+    let open_files =
+        limits::raise_open_files().map_err(|source| Error::System { what: "read the limit on open files", source })?;
+    let threads = thread_count(plan, open_files)?;
+    let crew = Crew::spawn(plan, threads, target, &features)?;
+    let mut bar = Bar::new(plan);
+    let result = crew.work(plan, &mut bar);
     bar.finish();
     let measured = result?;
-    Ok(Report::new(plan, target, features.machine.kernel, measured))
+    Ok(Report::new(plan, threads, target, features.machine.kernel, measured))
 }
 
 /// What a run has measured.
@@ -138,8 +145,12 @@ pub(super) struct Measured {
     pub(super) faults: Faults,
     pub(super) client: Consumption,
     pub(super) server: Option<Consumption>,
+    /// What verifying idle connections took.
+    pub(super) verified: Latency,
     /// From the first connect until all threads were ready.
     pub(super) opening_ns: u64,
+    /// From the first Close until all connections had ended.
+    pub(super) closing_ns: u64,
 }
 
 /// The threads of a run.
@@ -151,11 +162,8 @@ struct Crew {
 }
 
 impl Crew {
-    fn spawn(plan: &Plan, target: SocketAddr, features: &Features) -> Result<Self, Error> {
-        let threads = u32::from(plan.threads);
-        let per_thread = plan.connection_count().div_ceil(threads);
-        check_open_files(per_thread)?;
-        let core_share = core_share(plan)?;
+    fn spawn(plan: &Plan, threads: u16, target: SocketAddr, features: &Features) -> Result<Self, Error> {
+        let core_share = core_share(plan, threads)?;
         if let Some(&cpu) = plan.cpus.first() {
             // This thread must not disturb the server's processor either.
             affinity::pin(cpu).map_err(|source| Error::System { what: "pin to a processor (--pin)", source })?;
@@ -166,9 +174,9 @@ impl Crew {
         let (sender, samples) = channel();
         let mut crew = Self { clock: Clock::start(), rendezvous, samples, threads: Vec::new() };
         let plan = Arc::new(plan.clone());
-        for index in 0..threads {
+        for index in 0..threads.into() {
             let seat = Seat {
-                share: Share { index, threads },
+                share: Share { index, threads: threads.into() },
                 plan: plan.clone(),
                 content: content.clone(),
                 samples: sender.clone(),
@@ -192,42 +200,47 @@ impl Crew {
     }
 
     /// Starts the load when all are ready, watches it, and gathers what it came to.
-    fn work(self, plan: &Plan, bar: &Bar) -> Result<Measured, Error> {
-        let threads = u32::from(plan.threads);
+    fn work(self, plan: &Plan, bar: &mut Bar) -> Result<Measured, Error> {
+        let threads = u32::try_from(self.threads.len()).expect("a plan counts threads in 16 bits");
         while self.rendezvous.arrived() < threads {
             if self.rendezvous.is_abandoned() {
                 break; // One could not even begin: its error comes from joining it.
             }
-            bar.show_opening(self.rendezvous.arrived(), threads);
-            thread::sleep(LOOK_OPENING);
+            bar.show_opening(self.passed(0), self.rendezvous.board.read());
+            thread::sleep((self.passed(0) / LOOK_SHARE).clamp(LOOK_SOON, LOOK));
         }
-        let opening_ns = self.clock.now_ns();
-        let start_ns = opening_ns + nanoseconds(START_DELAY);
+        let opening_ns = self.rendezvous.arrived_ns();
+        let start_ns = self.clock.now_ns() + nanoseconds(look_interval(threads) + START_DELAY);
         let window = Window::new(start_ns.saturating_add(nanoseconds(plan.warmup)), plan.duration);
         self.rendezvous.start_at(start_ns);
         let mut series = Series::new();
         let server = plan.server_pid.map(Process::Id);
-        self.watch(window.start_ns, |_| bar.show(self.passed(start_ns), None));
+        self.watch(window.start_ns, |_| bar.show(self.passed(start_ns), self.rendezvous.board.read(), None));
         let before = (self.read(Some(Process::Own)), self.read(server));
         self.watch(window.end_ns, |samples| {
             samples.try_iter().for_each(|sample| series.add(&sample));
-            bar.show(self.passed(start_ns), series.latest(window));
+            bar.show(self.passed(start_ns), self.rendezvous.board.read(), series.latest(window));
         });
         let after = (self.read(Some(Process::Own)), self.read(server));
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            bar.show_closing(self.rendezvous.board.read());
+            thread::sleep((self.passed(window.end_ns) / LOOK_SHARE).clamp(LOOK_SOON, LOOK));
+        }
 
         let Self { samples, threads, .. } = self;
-        let (mut totals, mut faults) = (Totals::default(), Faults::default());
+        let mut sum = Sum::default();
         for thread in threads {
             let outcome = thread.join().map_err(|_| Error::Panic)?;
-            let outcome = outcome.map_err(|source| Error::System { what: "run the ring of the load", source })?;
-            totals.merge(&outcome.totals);
-            faults.merge(&outcome.faults);
+            sum.add(outcome.map_err(|source| Error::System { what: "run the ring of the load", source })?);
         }
         samples.try_iter().for_each(|sample| series.add(&sample));
         let window_ns = nanoseconds(plan.duration);
         let client = Consumption::between(before.0, after.0, window_ns).unwrap_or_default();
         let server = Consumption::between(before.1, after.1, window_ns);
-        Ok(Measured { window, series, totals, faults, client, server, opening_ns })
+        let verified = Latency::of(&sum.verified.unwrap_or_else(new_latencies));
+        let closing_ns = sum.closing_ns.map_or(0, |(since_ns, until_ns)| until_ns.saturating_sub(since_ns));
+        let Sum { totals, faults, .. } = sum;
+        Ok(Measured { window, series, totals, faults, client, server, verified, opening_ns, closing_ns })
     }
 
     /// Looks again and again until a time has come, or every thread is through.
@@ -251,6 +264,33 @@ impl Crew {
 
     fn passed(&self, since_ns: u64) -> Duration {
         Duration::from_nanos(self.clock.now_ns().saturating_sub(since_ns))
+    }
+}
+
+/// What all threads have come to.
+#[derive(Default)]
+struct Sum {
+    totals: Totals,
+    faults: Faults,
+    verified: Option<Latencies>,
+    closing_ns: Option<(u64, u64)>,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: Outcome) {
+        let Outcome { totals, faults, verified, closing_ns } = outcome;
+        self.totals.merge(&totals);
+        self.faults.merge(&faults);
+        if let Some(verified) = verified {
+            let all = self.verified.get_or_insert_with(new_latencies);
+            all.add(&verified).expect("all histograms have the same bounds");
+        }
+        self.closing_ns = match (self.closing_ns, closing_ns) {
+            (Some((since, until)), Some((other_since, other_until))) => {
+                Some((since.min(other_since), until.max(other_until)))
+            }
+            (one, other) => one.or(other),
+        };
     }
 }
 
@@ -285,28 +325,13 @@ impl Seat {
         let attendance = Attendance::new(rendezvous.clone());
         let cpu = plan.cpus.get(share.index as usize % plan.cpus.len().max(1));
         cpu.map_or(Ok(()), |&cpu| affinity::pin(cpu))?;
-        let numbers = (share.index..plan.connection_count()).step_by(share.threads as usize);
-        let context = Context {
-            content,
-            pool: Pool::default(),
-            deflate: deflate::Tools::new(),
-            // Far apart for each thread.
-            random: Random::new(plan.seed.rotate_left(32) ^ u64::from(share.index) << 48),
-            recorder: Recorder::new(samples),
-            faults: Faults::default(),
-            totals: Totals::default(),
-            now_ns: clock.now_ns(),
-            going: false,
-            under_way: 0,
-            opening: 0,
-            failed_in_a_row: 0,
-            closing: 0,
-            alive: 0,
-            plan,
-        };
-        let connections: Vec<Connection> =
-            numbers.map(|index| Connection::new(index, Part::of(&context.plan, index), &context)).collect();
-        let count = u32::try_from(connections.len()).expect("a plan counts connections in 32 bits");
+        // Far apart for each thread.
+        let random = Random::new(plan.seed.rotate_left(32) ^ u64::from(share.index) << 48);
+        let count = share.of(plan.connection_count());
+        let connection = |slot| Connection::new(share.number(slot), Part::of(&plan, share, slot), &plan);
+        let connections: Vec<Connection> = (0..count).map(connection).collect();
+        let mut context = Context::new(plan, content, random, Recorder::new(samples));
+        context.now_ns = clock.now_ns();
         let options = ring::Options {
             entries: RING_ENTRIES,
             core_share,
@@ -324,25 +349,29 @@ impl Seat {
     }
 }
 
-/// Each ring has a table of its own, bounded by the same limit.
-fn check_open_files(per_thread: u32) -> Result<(), Error> {
-    let open_files =
-        limits::raise_open_files().map_err(|source| Error::System { what: "read the limit on open files", source })?;
-    let needed = per_thread.saturating_add(TABLE_SLACK);
-    if needed > TABLE_LEN_MAX || u64::from(needed) > open_files {
-        return Err(Error::OpenFiles { per_thread, needed, open_files });
+/// As many threads as were asked for, or as many as the connections need: each ring has a table of its
+/// own, bounded by the same limit.
+fn thread_count(plan: &Plan, open_files: u64) -> Result<u16, Error> {
+    let table_len = u32::try_from(open_files).unwrap_or(u32::MAX).min(TABLE_LEN_MAX);
+    let per_thread_max = table_len.saturating_sub(TABLE_SLACK);
+    let count = plan.connection_count();
+    let needed = count.div_ceil(per_thread_max.max(1)).max(1);
+    let threads = plan.threads.unwrap_or_else(|| u16::try_from(needed).map_or(THREADS_MAX, |it| it.min(THREADS_MAX)));
+    let per_thread = count.div_ceil(threads.into());
+    if per_thread > per_thread_max {
+        return Err(Error::OpenFiles { per_thread, needed: per_thread.saturating_add(TABLE_SLACK), open_files });
     }
-    Ok(())
+    Ok(threads)
 }
 
 /// What the ring of a thread gets of its core: of those asked for, or of those that the process may use.
-fn core_share(plan: &Plan) -> Result<CoreShare, Error> {
+fn core_share(plan: &Plan, threads: u16) -> Result<CoreShare, Error> {
     let cores = match plan.cpus.len() {
         0 => affinity::allowed().map(|cpus| cpus.len()),
         cores => Ok(cores),
     };
     let cores = cores.map_err(|source| Error::System { what: "read the allowed processors", source })?;
-    Ok(CoreShare::new(plan.threads.into(), cores))
+    Ok(CoreShare::new(threads.into(), cores))
 }
 
 /// The first address that takes a connection, or the first one if none does: the faults then tell.
@@ -351,5 +380,36 @@ fn choose_address(addresses: &[SocketAddr]) -> SocketAddr {
     match addresses {
         [only] => *only,
         _ => *addresses.iter().find(works).unwrap_or(&addresses[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(connections: u32, threads: Option<u16>, open_files: u64, expect: Option<u16>) {
+        let usual = Plan::new("ws://localhost/".parse().unwrap(), Mode::Idle);
+        let count = thread_count(&Plan { connections, threads, ..usual }, open_files);
+        assert_eq!(count.ok(), expect, "{connections} connections, {open_files} open files");
+    }
+
+    #[test]
+    fn there_are_as_many_threads_as_the_limit_on_open_files_calls_for() {
+        check(1, None, 20_000, Some(1));
+        check(19_936, None, 20_000, Some(1));
+        check(19_937, None, 20_000, Some(2));
+        check(2_000_000, None, 20_000, Some(101));
+        check(1_000_000, None, 1 << 20, Some(1));
+        check(16_000_000, None, u64::MAX, Some(16));
+        check(16_000_000, None, 1_064, None);
+        check(1, None, 64, None);
+    }
+
+    #[test]
+    fn threads_that_were_asked_for_are_as_many_and_may_be_too_few() {
+        check(1, Some(3), 20_000, Some(3));
+        check(39_872, Some(2), 20_000, Some(2));
+        check(39_873, Some(2), 20_000, None);
     }
 }

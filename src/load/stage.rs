@@ -8,16 +8,19 @@
 //! replies that are still due, so that late ones are not left out; `Closing` for the ends of the
 //! connections.
 
+use std::mem;
 use std::time::Duration;
 
 use crate::load::Mode;
 use crate::load::client::Client;
 use crate::load::clock::nanoseconds;
-use crate::load::connection::{Part, Phase, SentAt};
+use crate::load::connection::{Phase, SentAt};
 use crate::load::context::Context;
 use crate::load::fault::Fault;
+use crate::load::part::Part;
 use crate::load::recorder::Window;
 use crate::load::schedule::Schedule;
+use crate::load::share::is_chosen;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
@@ -36,24 +39,45 @@ pub(super) enum Stage {
     Done,
 }
 
-/// Connections of all threads that are being opened at once: less than any server's queue.
+/// Connections of all threads that are being opened at once, as few as any server's queue holds; but some on
+/// each thread, so that many threads don't wait for each turn of theirs.
 const OPENING_MAX: u32 = 128;
-/// Connections of a thread that are being closed at once, so that none waits for the others.
+const OPENING_MAX_LEAST: u32 = 16;
+/// Connections that are being closed at once, so that none waits for the others beyond the limit: on a
+/// thread, and on all of them but for a few on each.
 const CLOSING_MAX: u32 = 1024;
+const CLOSING_MAX_TOGETHER: u32 = 8192;
+const CLOSING_MAX_LEAST: u32 = 64;
 /// So many failures in a row mean that the rest would fail too. Each may take as long as the limit.
 const FAILURES_MAX: u32 = 64;
-/// Idle connections that are verified on a thread.
-const SAMPLES_MAX: usize = 100;
-/// How often connections are looked at for time-outs, and how many a look may be spent on.
+/// Idle connections that are verified, over all threads.
+const SAMPLES_MAX: u32 = 1000;
+/// How often connections that something is awaited of are looked at for time-outs, and how long there is
+/// for each of them.
 const SWEEP_NS: u64 = 100_000_000;
 const SWEEP_NS_PER_CONNECTION: u64 = 10_000;
+/// How often slow readers are looked at.
 const POLL: Duration = Duration::from_millis(2);
+/// How often a thread looks for the others, and for the end of the run: all of them together 500 and 100
+/// times a second, within these bounds.
+const LOOK_MS: (u64, u64) = (2, 100);
+const GLANCE_MS: (u64, u64) = (100, 1_000);
+
+/// How often each of so many threads looks for the others.
+pub(super) fn look_interval(threads: u32) -> Duration {
+    Duration::from_millis((u64::from(threads) * 2).clamp(LOOK_MS.0, LOOK_MS.1))
+}
+
+/// How long each of so many threads may wait if it has nothing to do.
+fn glance_interval(threads: u32) -> Duration {
+    Duration::from_millis((u64::from(threads) * 10).clamp(GLANCE_MS.0, GLANCE_MS.1))
+}
 
 impl Client {
     /// Does what the stage calls for, and goes on to the next one if it is over.
     pub(super) fn advance_stage(&mut self) {
         let now_ns = self.context.now_ns;
-        if now_ns >= self.sweep_at_ns {
+        if !self.watched.is_empty() && now_ns >= self.sweep_at_ns {
             self.sweep();
         }
         match self.stage {
@@ -86,16 +110,18 @@ impl Client {
     pub(super) fn wait(&self) -> Duration {
         let now_ns = self.context.now_ns;
         let until = |at_ns: u64| at_ns.saturating_sub(now_ns);
-        let sweep_ns = until(self.sweep_at_ns);
+        let threads = self.share.threads;
+        let glance_ns = nanoseconds(glance_interval(threads));
+        let usual_ns = if self.watched.is_empty() { glance_ns } else { until(self.sweep_at_ns).min(glance_ns) };
         let wait_ns = match self.stage {
-            Stage::Opening { .. } | Stage::Closing { .. } => sweep_ns,
-            Stage::Ready | Stage::Draining { .. } => sweep_ns.min(nanoseconds(POLL)),
+            Stage::Opening { .. } | Stage::Closing { .. } => usual_ns,
+            Stage::Ready | Stage::Draining { .. } => usual_ns.min(nanoseconds(look_interval(threads))),
             Stage::Running { end_ns, sample_at_ns } => {
                 let due = self.schedule.as_ref().filter(|_| self.has_room()).map(|schedule| until(schedule.next_ns()));
                 let sample = sample_at_ns.map(until);
                 // Pauses of slow readers are counted in ticks of the wheel.
                 let pause = (!self.pauses.is_empty()).then_some(nanoseconds(POLL));
-                due.into_iter().chain(sample).chain(pause).fold(sweep_ns.min(until(end_ns)), u64::min)
+                due.into_iter().chain(sample).chain(pause).fold(usual_ns.min(until(end_ns)), u64::min)
             }
             Stage::Done => 0,
         };
@@ -104,7 +130,7 @@ impl Client {
 
     fn open_some(&mut self, mut next: u32) {
         let count = self.slots().end;
-        let opening_max = (OPENING_MAX / self.share.threads).max(1);
+        let opening_max = (OPENING_MAX / self.share.threads).max(OPENING_MAX_LEAST);
         while next < count && self.context.opening < opening_max {
             if self.context.plan.mode == Mode::Connect || self.context.failed_in_a_row >= FAILURES_MAX {
                 next = count;
@@ -116,7 +142,7 @@ impl Client {
         self.stage = Stage::Opening { next };
         if next == count && self.context.opening == 0 {
             self.stage = Stage::Ready;
-            self.rendezvous.arrive();
+            self.rendezvous.arrive(self.context.now_ns);
         }
     }
 
@@ -129,16 +155,16 @@ impl Client {
         let sample_ns = window.end_ns - (window.end_ns - window.start_ns) / 10;
         let sample_at_ns = (plan.mode == Mode::Idle).then_some(sample_ns);
         self.stage = Stage::Running { end_ns: window.end_ns, sample_at_ns };
-        let senders = if plan.mode == Mode::Broadcast { plan.publishers } else { plan.connections };
         // Senders are dealt out from the first thread on.
-        let threads = senders.min(self.share.threads);
-        let rate = plan.rate.filter(|_| self.share.index < threads);
+        let threads = plan.sender_count().min(self.share.threads);
+        let rate = plan.fixed_rate().filter(|_| self.share.index < threads);
         self.schedule = rate.map(|rate| Schedule::new(start_ns, rate, self.share.index, threads));
+        self.choose_sample();
         for slot in self.slots() {
             let connection = &mut self.connections[slot as usize];
             match (connection.part, connection.phase) {
                 (Part::Storm, Phase::Free) => self.open(slot),
-                (Part::Echo | Part::Publisher, Phase::Open) if plan.rate.is_some() => self.senders.push(slot),
+                (Part::Echo | Part::Publisher, Phase::Open) if self.context.is_scheduled => self.senders.push(slot),
                 (Part::Echo | Part::Publisher, Phase::Open) => {
                     (0..plan.depth).for_each(|_| connection.request(SentAt::Flush, &mut self.context));
                     self.touch(slot);
@@ -166,7 +192,7 @@ impl Client {
                     self.senders.retain(|&sender| sender != slot);
                     break None;
                 }
-                if connection.expected.len() < depth {
+                if connection.expected_count() < depth {
                     break Some(slot);
                 }
             };
@@ -182,10 +208,21 @@ impl Client {
         self.context.under_way < self.senders.len() as u64 * u64::from(self.context.plan.depth)
     }
 
+    /// Chooses the idle connections that are to be verified, evenly over the slots, and before anything is
+    /// measured: with many connections the search takes a while.
+    fn choose_sample(&mut self) {
+        let (plan, share) = (&self.context.plan, self.share);
+        let idle_together = plan.connections.saturating_sub(plan.active_count());
+        let idle = share.of(plan.connections).saturating_sub(share.of(plan.active_count()));
+        let wanted = if idle_together <= SAMPLES_MAX { idle } else { share.of(SAMPLES_MAX).min(idle) };
+        let slots = self.slots().zip(&self.connections).filter(|(_, connection)| connection.part == Part::Idle);
+        let chosen = (0..).zip(slots).filter(|&(index, _)| is_chosen(index, wanted, idle));
+        self.sampled = chosen.map(|(_, (slot, _))| slot).collect();
+    }
+
     /// Asks some idle connections for an echo.
     fn sample(&mut self) {
-        let step = self.connections.len().div_ceil(SAMPLES_MAX).max(1);
-        for slot in self.slots().step_by(step) {
+        for slot in mem::take(&mut self.sampled) {
             let connection = &mut self.connections[slot as usize];
             if connection.phase == Phase::Open {
                 connection.request(SentAt::Flush, &mut self.context);
@@ -201,8 +238,7 @@ impl Client {
             // It is earlier than the end if no connection is left.
             self.count_unsent(&schedule, end_ns.min(self.context.now_ns));
         }
-        self.context.totals.held =
-            self.connections.iter().filter(|connection| connection.phase == Phase::Open).count() as u64;
+        self.context.totals.held = self.context.open.into();
         self.rendezvous.fall_silent(self.context.totals.sent);
         let deadline_ns = self.context.now_ns.saturating_add(nanoseconds(self.context.plan.timeout));
         self.stage = Stage::Draining { deadline_ns, published: 0 };
@@ -227,22 +263,26 @@ impl Client {
                 self.stage = Stage::Draining { deadline_ns, published: total };
             }
             let open = self.connections.iter().filter(|connection| connection.phase == Phase::Open);
-            missing = open.map(|connection| total.saturating_sub(connection.delivered)).sum();
+            let delivered = open.filter_map(|connection| connection.ledger.as_ref()).map(|ledger| ledger.delivered);
+            missing = delivered.map(|delivered| total.saturating_sub(delivered)).sum();
         }
-        if !is_late && (self.context.under_way > 0 || missing > 0) {
+        let awaited = self.context.under_way + self.context.verifying;
+        if !is_late && (awaited > 0 || missing > 0) {
             return;
         }
         if self.context.plan.mode == Mode::Broadcast {
             self.context.faults.add(Fault::Missing, missing);
         } else {
-            self.context.faults.add(Fault::ReplyTimeout, self.context.under_way);
+            self.context.faults.add(Fault::ReplyTimeout, awaited);
         }
+        self.closing_since_ns = Some(self.context.now_ns);
         self.stage = Stage::Closing { next: 0 };
     }
 
     fn close_some(&mut self, mut next: u32) {
         let count = self.slots().end;
-        while next < count && self.context.closing < CLOSING_MAX {
+        let closing_max = (CLOSING_MAX_TOGETHER / self.share.threads).clamp(CLOSING_MAX_LEAST, CLOSING_MAX);
+        while next < count && self.context.closing < closing_max {
             let connection = &mut self.connections[next as usize];
             match (connection.phase, connection.part) {
                 // What a slow reader has not read yet would take it too long.
@@ -256,26 +296,34 @@ impl Client {
         self.stage = if self.context.alive == 0 { Stage::Done } else { Stage::Closing { next } };
     }
 
-    /// Ends connections that make no progress.
-    fn sweep(&mut self) {
-        let now_ns = self.context.now_ns;
-        let limit_ns = nanoseconds(self.context.plan.timeout);
-        for slot in self.slots() {
-            let connection = &mut self.connections[slot as usize];
-            let fault = match connection.phase {
-                Phase::Opening => Fault::OpenTimeout,
-                Phase::Open if connection.part != Part::SlowReader && !connection.expected.is_empty() => {
-                    Fault::ReplyTimeout
-                }
-                Phase::Closing => Fault::CloseTimeout,
-                Phase::Free | Phase::Open | Phase::Dying => continue,
-            };
-            if now_ns.saturating_sub(connection.since_ns) > limit_ns {
-                connection.fail(fault, &mut self.context);
-                self.touch(slot);
-            }
+    /// Looks at a connection for time-outs from now on.
+    pub(super) fn watch(&mut self, slot: u32) {
+        if self.watched.is_empty() {
+            self.sweep_at_ns = self.context.now_ns + SWEEP_NS;
         }
-        self.sweep_at_ns = now_ns + SWEEP_NS.max(self.connections.len() as u64 * SWEEP_NS_PER_CONNECTION);
+        self.watched.push(slot);
+    }
+
+    /// Ends connections that make no progress, and forgets those that nothing is awaited of any more.
+    fn sweep(&mut self) {
+        let mut watched = mem::take(&mut self.watched);
+        watched.retain(|&slot| self.is_awaited(slot));
+        self.sweep_at_ns = self.context.now_ns + SWEEP_NS.max(watched.len() as u64 * SWEEP_NS_PER_CONNECTION);
+        self.watched = watched;
+    }
+
+    /// Whether something is still awaited of a connection, which ends if it took too long.
+    fn is_awaited(&mut self, slot: u32) -> bool {
+        let limit_ns = nanoseconds(self.context.plan.timeout);
+        let connection = &mut self.connections[slot as usize];
+        let awaited = connection.awaits();
+        let late_ns = self.context.now_ns.saturating_sub(connection.since_ns);
+        if let Some(fault) = awaited.filter(|_| late_ns > limit_ns) {
+            connection.fail(fault, &mut self.context);
+            self.touch(slot);
+        }
+        self.connections[slot as usize].watched = awaited.is_some();
+        awaited.is_some()
     }
 
     fn slots(&self) -> std::ops::Range<u32> {

@@ -17,34 +17,12 @@ impl fmt::Display for Report {
             self.target,
             self.describe_load()
         )?;
-        let seconds = self.window.as_secs_f64();
-        writeln!(f, "{:<13} {} in {seconds} s", self.operation(), count_exactly(self.operations))?;
-        write!(f, "throughput    {}/s", count(self.operations_per_s()))?;
-        if self.bytes > 0 {
-            write!(f, ", {:.2} MB/s each way", self.bytes_per_s() / 1e6)?;
+        match plan.mode {
+            Mode::Idle => self.write_life(f)?,
+            _ => self.write_throughput(f)?,
         }
-        writeln!(f)?;
-        let Totals { compressed_bytes, inflated_bytes, received_bytes, .. } = self.totals;
-        if self.plan.deflate.is_some() && received_bytes > 0 {
-            let share = |part: u64, whole: u64| part as f64 / whole as f64 * 100.0;
-            let all = share(inflated_bytes, received_bytes);
-            if inflated_bytes > 0 {
-                let rest = share(compressed_bytes, inflated_bytes);
-                writeln!(f, "deflate       {all:.1} % of what came was compressed, to {rest:.1} % of its length")?;
-            } else {
-                writeln!(
-                    f,
-                    "deflate       nothing that came was compressed -> many servers leave short messages: --size 1024"
-                )?;
-            }
-        }
-        let latency = &self.latency;
-        if latency.count > 0 {
-            writeln!(f, "latency       {:>9} {:>9} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "p99.9", "max")?;
-            let [p50, p90, p99] = [latency.p50, latency.p90, latency.p99].map(time);
-            let [p99_9, max] = [latency.p99_9, latency.max].map(time);
-            writeln!(f, "              {p50:>9} {p90:>9} {p99:>9} {p99_9:>9} {max:>9}")?;
-        }
+        self.write_deflate(f)?;
+        self.write_latency(f)?;
         self.write_connections(f)?;
         self.write_mode(f)?;
         if let Some(server) = &self.server {
@@ -59,18 +37,79 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn write_throughput(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.window.as_secs_f64();
+        writeln!(f, "{:<13} {} in {seconds} s", self.operation(), count_exactly(self.operations))?;
+        write!(f, "throughput    {}/s", count(self.operations_per_s()))?;
+        if self.bytes > 0 {
+            write!(f, ", {:.2} MB/s each way", self.bytes_per_s() / 1e6)?;
+        }
+        writeln!(f)
+    }
+
+    /// The life of idle connections from beginning to end, and what the active ones of them did.
+    fn write_life(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let totals = &self.totals;
+        let [opened, held, pings] = [totals.opened, totals.held, totals.pings].map(count_exactly);
+        let opens_per_s = self.opens_per_s().map_or_else(String::new, |per_s| format!(", {}/s", count(per_s)));
+        let seconds = self.window.as_secs_f64();
+        writeln!(f, "opened        {opened} in {:.2} s{opens_per_s}", self.opening.as_secs_f64())?;
+        writeln!(f, "held          {held} to the end of {seconds} s, {pings} pings answered")?;
+        writeln!(f, "closed        in {:.2} s", self.closing.as_secs_f64())?;
+        let active = u64::from(self.plan.active_count());
+        if active > 0 {
+            let [active, echoes] = [active, self.operations].map(count_exactly);
+            writeln!(f, "active        {active} of them, {echoes} echoes in {seconds} s")?;
+        }
+        Ok(())
+    }
+
+    fn write_deflate(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Totals { compressed_bytes, inflated_bytes, received_bytes, .. } = self.totals;
+        if self.plan.deflate.is_some() && received_bytes > 0 {
+            let share = |part: u64, whole: u64| part as f64 / whole as f64 * 100.0;
+            let all = share(inflated_bytes, received_bytes);
+            if inflated_bytes > 0 {
+                let rest = share(compressed_bytes, inflated_bytes);
+                writeln!(f, "deflate       {all:.1} % of what came was compressed, to {rest:.1} % of its length")?;
+            } else {
+                writeln!(
+                    f,
+                    "deflate       nothing that came was compressed -> many servers leave short messages: --size 1024"
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = &self.latency;
+        if latency.count > 0 {
+            writeln!(f, "latency       {:>9} {:>9} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "p99.9", "max")?;
+            let [p50, p90, p99] = [latency.p50, latency.p90, latency.p99].map(time);
+            let [p99_9, max] = [latency.p99_9, latency.max].map(time);
+            writeln!(f, "              {p50:>9} {p90:>9} {p99:>9} {p99_9:>9} {max:>9}")?;
+        }
+        Ok(())
+    }
+
     fn describe_load(&self) -> String {
         let plan = &self.plan;
-        let threads = if plan.threads == 1 { String::new() } else { format!(" on {} threads", plan.threads) };
+        let threads = if self.threads == 1 { String::new() } else { format!(" on {} threads", self.threads) };
         let connections = format!("{} connections{threads}", count_exactly(u64::from(plan.connections)));
         let depth = if plan.depth > 1 { format!(", depth {}", plan.depth) } else { String::new() };
-        let rate = plan.rate.map_or_else(String::new, |rate| format!(", {}/s", count_exactly(rate)));
+        let rate = plan.fixed_rate().map_or_else(String::new, |rate| format!(", {}/s", count_exactly(rate)));
         let fragments = if plan.fragments > 1 { format!(" in {} frames", plan.fragments) } else { String::new() };
         let deflate =
             plan.deflate.map_or_else(String::new, |offer| format!(", deflate {}", name_on_command_line(&offer)));
-        let messages = format!("{} B {}{fragments}{deflate}{rate}{depth}", plan.sizes, name_of(plan.kind));
+        let content = format!("{} B {}{fragments}{deflate}{rate}", plan.sizes, name_of(plan.kind));
+        let messages = format!("{content}{depth}");
         match plan.mode {
             Mode::Connect => connections,
+            // The depth only matters when the server is behind.
+            Mode::Idle => {
+                format!("{connections}, {} active, {content}", count_exactly(plan.active_count().into()))
+            }
             Mode::Broadcast => {
                 format!("{connections}, {} publishing, {messages}", count_exactly(plan.publishers.into()))
             }
@@ -95,7 +134,7 @@ impl Report {
     /// What matters in one mode only.
     fn write_mode(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let totals = &self.totals;
-        if let Some(rate) = self.plan.rate {
+        if let Some(rate) = self.plan.fixed_rate() {
             let behind = if totals.unsent > 0 {
                 let unsent = count_exactly(totals.unsent);
                 format!("; {unsent} messages were due and not sent: the server, or the load, is too slow")
@@ -106,14 +145,10 @@ impl Report {
             writeln!(f, "rate          {}/s asked for, sent at most {lateness} late{behind}", count_exactly(rate))?;
         }
         match self.plan.mode {
-            Mode::Idle => {
-                let opening = self.opening.as_secs_f64();
-                writeln!(
-                    f,
-                    "connections   {} opened in {opening:.2} s, {} held to the end",
-                    count_exactly(totals.opened),
-                    count_exactly(totals.held)
-                )
+            Mode::Idle if self.verified.count > 0 => {
+                let [p50, p99] = [self.verified.p50, self.verified.p99].map(time);
+                let count = count_exactly(self.verified.count);
+                writeln!(f, "sample        {count} others answered at the end, all at once: p50 {p50}, p99 {p99}")
             }
             Mode::Slow => writeln!(
                 f,
@@ -130,7 +165,7 @@ impl Report {
     fn write_consumption(&self, f: &mut fmt::Formatter<'_>, name: &str, used: &Consumption) -> fmt::Result {
         let share = self.processors_used(used) * 100.0;
         let decimals = usize::from(share < 10.0) * 2;
-        // The messages of the sample are not what idle connections cost.
+        // The echoes of a few are not what idle connections cost.
         let each = self.cpu_us_per_operation(used).filter(|_| self.plan.mode != Mode::Idle);
         let each = each.map_or_else(String::new, |each| format!("{each:.3} µs each, "));
         let memory = used.resident_bytes as f64 / f64::from(1 << 20);
@@ -160,7 +195,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// A count in groups of three digits.
-fn count_exactly(value: u64) -> String {
+pub(super) fn count_exactly(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -188,7 +223,7 @@ pub(super) fn time(nanoseconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::load::report::tests::report;
-    use crate::load::{Plan, Totals};
+    use crate::load::{Faults, Plan, Totals};
     use crate::proto::ws::MessageKind;
     use std::time::Duration;
 
@@ -214,7 +249,7 @@ error         3 x refused: the connection was refused -> start the server, or co
         let mut report = report(Mode::PingPong);
         report.client.cpu = Duration::from_millis(1_950);
         assert!(report.to_string().contains("\nnote          the load itself was at its limit"));
-        report.plan.threads = 2;
+        report.threads = 2;
         assert!(!report.to_string().contains("limit"), "one thread would have been enough");
     }
 
@@ -224,6 +259,33 @@ error         3 x refused: the connection was refused -> start the server, or co
         let text = Report { plan, ..report(Mode::Broadcast) }.to_string();
         let (line, _) = text.split_once('\n').expect("a line");
         assert!(line.ends_with(", 64 connections, 1 publishing, 125 B text in 3 frames, 5,000/s"), "{line}");
+    }
+
+    #[test]
+    fn idle_connections_have_their_life_told() {
+        let mut report = Report { faults: Faults::default(), server: None, threads: 6, ..report(Mode::Idle) };
+        report.plan.connections = 100;
+        report.plan.active = Some(64);
+        report.totals.opened = 100;
+        let expect = "\
+idle to ws://localhost:9001/ (127.0.0.1:9001), 100 connections on 6 threads, 64 active, 125 B binary, 640/s
+opened        100 in 0.01 s, 20.0 k/s
+held          64 to the end of 2 s, 128 pings answered
+closed        in 0.04 s
+active        64 of them, 200,000 echoes in 2 s
+latency             p50       p90       p99     p99.9       max
+                  60 µs     80 µs   1.20 ms   2.00 ms    3.50 s
+rate          640/s asked for, sent at most 0.00 µs late
+sample        36 others answered at the end, all at once: p50 70 µs, p99 90 µs
+client CPU    25 % of a processor, 5.0 MiB resident
+errors        none
+";
+        assert_eq!(report.to_string(), expect);
+        report.plan.active = Some(0);
+        report.latency.count = 0;
+        let text = report.to_string();
+        assert!(text.contains("connections on 6 threads, 0 active, 125 B binary\n"), "{text}");
+        assert!(!text.contains("echoes") && !text.contains("latency") && !text.contains("rate"), "{text}");
     }
 
     #[test]
