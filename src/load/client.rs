@@ -53,8 +53,9 @@ pub(super) struct Client {
     /// The slots of the connections that send by the schedule, and whose turn it is.
     pub(super) senders: Vec<u32>,
     pub(super) next_sender: usize,
-    /// The slots of the idle connections that are verified at the end.
+    /// The slots of the idle connections that are still to be verified, and when that is.
     pub(super) sampled: Vec<u32>,
+    pub(super) sampling: Option<Schedule>,
     /// When closing began.
     pub(super) closing_since_ns: Option<u64>,
     /// How many sockets were begun, for the choice of source addresses.
@@ -108,6 +109,7 @@ impl Client {
             senders: Vec::new(),
             next_sender: 0,
             sampled: Vec::new(),
+            sampling: None,
             closing_since_ns: None,
             sockets: share.index,
             watched: Vec::new(),

@@ -28,9 +28,8 @@ pub(super) enum Stage {
     Opening { next: u32 },
     /// Waits for the other threads.
     Ready,
-    /// The load runs, warm-up first. `sample_at_ns` is when idle connections are verified, unless
-    /// they were.
-    Running { end_ns: u64, sample_at_ns: Option<u64> },
+    /// The load runs, warm-up first.
+    Running { end_ns: u64 },
     /// Waits for replies until the deadline.
     Draining { deadline_ns: u64, published: u64 },
     /// Closes connections and waits for their ends; `next` is the first slot not told yet.
@@ -52,6 +51,12 @@ const CLOSING_MAX_LEAST: u32 = 64;
 const FAILURES_MAX: u32 = 64;
 /// Idle connections that are verified, over all threads.
 const SAMPLES_MAX: u32 = 1000;
+/// They are asked one after the other in this part of the window, of which the last tenth is theirs: the rest
+/// is for the replies.
+const SAMPLING_PART: u64 = 20;
+/// Idle connections are closed so much later than the window ends, lest it disturb the last replies and
+/// what is read about that time.
+const CLOSING_DELAY_NS: u64 = 100_000_000;
 /// How often connections that something is awaited of are looked at for time-outs, and how long there is
 /// for each of them.
 const SWEEP_NS: u64 = 100_000_000;
@@ -87,17 +92,15 @@ impl Client {
                     self.begin(start_ns);
                 }
             }
-            Stage::Running { end_ns, sample_at_ns } => {
-                if sample_at_ns.is_some_and(|at| at <= now_ns) {
-                    self.stage = Stage::Running { end_ns, sample_at_ns: None };
-                    self.sample();
-                }
+            Stage::Running { end_ns } => {
                 if now_ns >= end_ns || self.context.alive == 0 {
                     // A turn that ends late still owes what was due before.
                     self.send_due(end_ns - 1);
+                    self.verify_due(u64::MAX);
                     self.stop(end_ns);
                 } else {
                     self.send_due(now_ns);
+                    self.verify_due(now_ns);
                 }
             }
             Stage::Draining { deadline_ns, published } => self.drain(deadline_ns, published),
@@ -116,9 +119,10 @@ impl Client {
         let wait_ns = match self.stage {
             Stage::Opening { .. } | Stage::Closing { .. } => usual_ns,
             Stage::Ready | Stage::Draining { .. } => usual_ns.min(nanoseconds(look_interval(threads))),
-            Stage::Running { end_ns, sample_at_ns } => {
+            Stage::Running { end_ns } => {
                 let due = self.schedule.as_ref().filter(|_| self.has_room()).map(|schedule| until(schedule.next_ns()));
-                let sample = sample_at_ns.map(until);
+                let sampling = self.sampling.as_ref().filter(|_| !self.sampled.is_empty());
+                let sample = sampling.map(|schedule| until(schedule.next_ns()));
                 // Pauses of slow readers are counted in ticks of the wheel.
                 let pause = (!self.pauses.is_empty()).then_some(nanoseconds(POLL));
                 due.into_iter().chain(sample).chain(pause).fold(usual_ns.min(until(end_ns)), u64::min)
@@ -151,15 +155,14 @@ impl Client {
         let window = Window::new(start_ns.saturating_add(nanoseconds(plan.warmup)), plan.duration);
         self.context.recorder.begin(window);
         self.context.going = true;
-        // The last tenth of the time is for the replies of the sample.
-        let sample_ns = window.end_ns - (window.end_ns - window.start_ns) / 10;
-        let sample_at_ns = (plan.mode == Mode::Idle).then_some(sample_ns);
-        self.stage = Stage::Running { end_ns: window.end_ns, sample_at_ns };
+        self.stage = Stage::Running { end_ns: window.end_ns };
         // Senders are dealt out from the first thread on.
         let threads = plan.sender_count().min(self.share.threads);
         let rate = plan.fixed_rate().filter(|_| self.share.index < threads);
         self.schedule = rate.map(|rate| Schedule::new(start_ns, rate, self.share.index, threads));
-        self.choose_sample();
+        if plan.mode == Mode::Idle {
+            self.choose_sample(window);
+        }
         for slot in self.slots() {
             let connection = &mut self.connections[slot as usize];
             match (connection.part, connection.phase) {
@@ -210,7 +213,7 @@ impl Client {
 
     /// Chooses the idle connections that are to be verified, evenly over the slots, and before anything is
     /// measured: with many connections the search takes a while.
-    fn choose_sample(&mut self) {
+    fn choose_sample(&mut self, window: Window) {
         let (plan, share) = (&self.context.plan, self.share);
         let idle_together = plan.connections.saturating_sub(plan.active_count());
         let idle = share.of(plan.connections).saturating_sub(share.of(plan.active_count()));
@@ -218,11 +221,19 @@ impl Client {
         let slots = self.slots().zip(&self.connections).filter(|(_, connection)| connection.part == Part::Idle);
         let chosen = (0..).zip(slots).filter(|&(index, _)| is_chosen(index, wanted, idle));
         self.sampled = chosen.map(|(_, (slot, _))| slot).collect();
+        let len_ns = window.end_ns - window.start_ns;
+        let together = u64::from(idle_together.min(SAMPLES_MAX));
+        let rate = together.saturating_mul(1_000_000_000).div_ceil((len_ns / SAMPLING_PART).max(1));
+        self.sampling = Some(Schedule::new(window.end_ns - len_ns / 10, rate, share.index, share.threads));
     }
 
-    /// Asks some idle connections for an echo.
-    fn sample(&mut self) {
-        for slot in mem::take(&mut self.sampled) {
+    /// Asks the idle connections for an echo whose turn has come until `until_ns`.
+    fn verify_due(&mut self, until_ns: u64) {
+        while let Some(schedule) = &mut self.sampling
+            && !self.sampled.is_empty()
+            && schedule.take_due(until_ns).is_some()
+            && let Some(slot) = self.sampled.pop()
+        {
             let connection = &mut self.connections[slot as usize];
             if connection.phase == Phase::Open {
                 connection.request(SentAt::Flush, &mut self.context);
@@ -239,6 +250,7 @@ impl Client {
             self.count_unsent(&schedule, end_ns.min(self.context.now_ns));
         }
         self.context.totals.held = self.context.open.into();
+        self.sampling = None;
         self.rendezvous.fall_silent(self.context.totals.sent);
         let deadline_ns = self.context.now_ns.saturating_add(nanoseconds(self.context.plan.timeout));
         self.stage = Stage::Draining { deadline_ns, published: 0 };
@@ -268,6 +280,10 @@ impl Client {
         }
         let awaited = self.context.under_way + self.context.verifying;
         if !is_late && (awaited > 0 || missing > 0) {
+            return;
+        }
+        let closing_at_ns = self.context.recorder.window().end_ns.saturating_add(CLOSING_DELAY_NS);
+        if self.context.plan.mode == Mode::Idle && self.context.alive > 0 && self.context.now_ns < closing_at_ns {
             return;
         }
         if self.context.plan.mode == Mode::Broadcast {

@@ -148,7 +148,7 @@ impl Report {
             Mode::Idle if self.verified.count > 0 => {
                 let [p50, p99] = [self.verified.p50, self.verified.p99].map(time);
                 let count = count_exactly(self.verified.count);
-                writeln!(f, "sample        {count} others answered at the end, all at once: p50 {p50}, p99 {p99}")
+                writeln!(f, "sample        {count} others answered at the end: p50 {p50}, p99 {p99}")
             }
             Mode::Slow => writeln!(
                 f,
@@ -276,7 +276,7 @@ active        64 of them, 200,000 echoes in 2 s
 latency             p50       p90       p99     p99.9       max
                   60 µs     80 µs   1.20 ms   2.00 ms    3.50 s
 rate          640/s asked for, sent at most 0.00 µs late
-sample        36 others answered at the end, all at once: p50 70 µs, p99 90 µs
+sample        36 others answered at the end: p50 70 µs, p99 90 µs
 client CPU    25 % of a processor, 5.0 MiB resident
 errors        none
 ";
