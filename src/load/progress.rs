@@ -98,6 +98,9 @@ impl Pulse {
         if passed >= PULSE {
             let per_s = (count - self.count) as f64 / passed.as_secs_f64();
             *self = Self { at, count, per_s };
+        } else if self.per_s <= 0.0 && !passed.is_zero() {
+            // Until it is known better.
+            return (count - self.count) as f64 / passed.as_secs_f64();
         }
         self.per_s
     }
@@ -132,7 +135,7 @@ mod tests {
     fn growth_is_that_of_the_last_second_or_more() {
         let mut pulse = Pulse::default();
         let mut beat = |at_ms, count| pulse.beat(Duration::from_millis(at_ms), count);
-        assert_eq!([beat(0, 0), beat(999, 50), beat(1_000, 60), beat(1_500, 900)], [0.0, 0.0, 60.0, 60.0]);
+        assert_eq!([beat(0, 0), beat(500, 50), beat(1_000, 60), beat(1_500, 900)], [0.0, 100.0, 60.0, 60.0]);
         assert_eq!([beat(3_000, 1_060), beat(100, 1_060), beat(1_100, 1_070)], [500.0, 0.0, 10.0]);
     }
 
