@@ -120,6 +120,8 @@ pub(super) struct Connection {
     pub(super) is_lively: bool,
     /// A ping was sent, and nothing heard since.
     pub(super) was_asked: bool,
+    /// Its next ping has been given its time.
+    pub(super) has_turn: bool,
     /// The wheel has an entry for the next look at it.
     pub(super) is_scheduled: bool,
     /// The tick after which nothing was heard of it; if it was asked, that of our ping.
@@ -163,6 +165,7 @@ impl Connection {
             watch: Watch::Off,
             is_lively: false,
             was_asked: false,
+            has_turn: false,
             is_scheduled: false,
             quiet_since: 0,
             place: turn,

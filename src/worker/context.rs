@@ -9,6 +9,7 @@ use crate::worker::Options;
 use crate::worker::active::Active;
 use crate::worker::compression::{Agreement, Compression};
 use crate::worker::counters::Counters;
+use crate::worker::heartbeat::Pacer;
 
 /// Working state of connections that is kept for the next one that needs it.
 const SPARE_MAX: usize = 1024;
@@ -20,6 +21,7 @@ pub(super) struct Context<H> {
     pub(super) pool: Pool,
     pub(super) compression: Compression,
     pub(super) counters: Counters,
+    pub(super) pacer: Pacer,
     /// What handlers asked for and the worker has not done yet.
     pub(super) commands: Vec<Command>,
     /// Connections that have used up this turn's frames and have more to process in the next.
@@ -45,6 +47,7 @@ impl<H: Handler> Context<H> {
             options,
             pool: Pool::default(),
             counters: Counters::default(),
+            pacer: Pacer::default(),
             commands: Vec::new(),
             yielded: Vec::new(),
             turn: 0,
@@ -58,7 +61,7 @@ impl<H: Handler> Context<H> {
     /// Begins a turn that ends its waiting at `now_ms`.
     pub(super) fn begin_turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.tick = low_bits(now_ms / TICK_MS);
+        self.tick = tick_of(now_ms);
         self.turn = self.turn.wrapping_add(1);
         self.compression.set_time(now_ms);
     }
@@ -131,6 +134,11 @@ impl<H: Handler> Context<H> {
     pub(super) fn retire(&mut self, mut active: Box<Active>) {
         active.clear(self);
     }
+}
+
+/// The tick of the wheel at a time, its low bits.
+pub(super) fn tick_of(now_ms: u64) -> u32 {
+    low_bits(now_ms / TICK_MS)
 }
 
 fn low_bits(number: u64) -> u32 {

@@ -4,12 +4,14 @@
 //! touched. When its entry there comes up, the connection is looked at, and the entry goes in again for
 //! whatever is next: it is pinged, given up, or has spoken meanwhile.
 
+use std::mem;
+
 use crate::handler::Handler;
 use crate::ring::Driver;
 use crate::slab::Key;
 use crate::timer::TICK_MS;
 use crate::worker::connection::Connection;
-use crate::worker::context::Context;
+use crate::worker::context::{Context, tick_of};
 use crate::worker::{Options, Worker};
 
 /// How heartbeats tell that a peer is gone.
@@ -30,8 +32,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// Looks at an open connection whose entry in the wheel came up.
     pub(super) fn look_at(&mut self, key: Key) {
         let context = &mut self.context;
+        let count = self.connections.len();
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_idle()) else { return };
-        let was_lively = std::mem::take(&mut connection.is_lively);
+        let was_lively = mem::take(&mut connection.is_lively);
         connection.hibernates |= context.options.hibernate_after_ms.is_some() && !was_lively;
         let Some(due_ms) = beat_due_ms(connection, context) else { return };
         if due_ms > context.now_ms {
@@ -41,6 +44,17 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             context.counters.silent += 1;
             connection.end_silence(key, context);
             return;
+        }
+        if let Some(beat) = context.options.ping
+            && !mem::take(&mut connection.has_turn)
+        {
+            let at_ms = context.pacer.place(context.now_ms, beat.interval_ms, count);
+            if at_ms > context.now_ms {
+                // It comes up again when it is its turn.
+                connection.has_turn = true;
+                connection.quiet_since = tick_of(at_ms.saturating_sub(beat.interval_ms));
+                return;
+            }
         }
         let active = connection.active.get_or_insert_with(|| context.take_active(connection.deflate));
         active.queue.push_static(PING);
@@ -71,6 +85,32 @@ impl Connection {
     }
 }
 
+/// Gives each ping its time, so that many that are due together don't go out together: whatever held them up
+/// would otherwise hold up what comes next, and again after each interval.
+#[derive(Debug, Default)]
+pub(super) struct Pacer {
+    /// When the next one would go out if all went out evenly.
+    next_us: u64,
+}
+
+/// How much faster than evenly they may go out: what is late catches up.
+const HASTE: (u64, u64) = (5, 4);
+/// So many may go out at once, or what goes out in so long.
+const BURST_COUNT: u64 = 64;
+const BURST_MS: u64 = 4 * TICK_MS;
+
+impl Pacer {
+    /// The time for one more ping of `count` connections that have one each interval: now, or later.
+    fn place(&mut self, now_ms: u64, interval_ms: u64, count: usize) -> u64 {
+        let (faster, slower) = HASTE;
+        let apart_us = interval_ms * 1_000 * slower / (faster * count.max(1) as u64);
+        let at_us = self.next_us.max(now_ms * 1_000);
+        self.next_us = at_us + apart_us;
+        let burst_us = (BURST_MS * 1_000).max(BURST_COUNT * apart_us);
+        if at_us <= now_ms * 1_000 + burst_us { now_ms } else { (at_us - burst_us) / 1_000 }
+    }
+}
+
 /// 2^32 divided by the golden ratio.
 const GOLDEN_RATIO: u32 = 0x9e37_79b9;
 
@@ -81,4 +121,32 @@ fn beat_due_ms<H: Handler>(connection: &Connection, context: &Context<H>) -> Opt
     let quiet_ms = u64::from(context.tick.wrapping_sub(connection.quiet_since)) * TICK_MS;
     let patience_ms = if connection.was_asked { beat.timeout_ms } else { beat.interval_ms };
     Some((context.now_ms / TICK_MS * TICK_MS + patience_ms).saturating_sub(quiet_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_that_come_due_together_go_out_at_little_more_than_the_even_pace() {
+        const COUNT: usize = 10_000;
+        let (mut pacer, mut places) = (Pacer::default(), Vec::new());
+        for _ in 0..COUNT {
+            places.push(pacer.place(5_000, 25_000, COUNT));
+        }
+        let at_once = places.iter().filter(|&&at_ms| at_ms == 5_000).count();
+        // Evenly, 400 go out in a second; these may be faster by a quarter.
+        assert!((64..=66).contains(&at_once), "{at_once} at once");
+        assert_eq!(places.iter().filter(|&&at_ms| (6_000..7_000).contains(&at_ms)).count(), 500);
+        assert_eq!(places.last(), Some(&(5_000 + 20_000 - 130)));
+    }
+
+    #[test]
+    fn pings_that_come_due_evenly_are_not_held_up() {
+        let mut pacer = Pacer::default();
+        for number in 0..100_000 {
+            let now_ms = number * 25_000 / 100_000 / TICK_MS * TICK_MS;
+            assert_eq!(pacer.place(now_ms, 25_000, 100_000), now_ms);
+        }
+    }
 }
