@@ -31,7 +31,7 @@ use crate::load::schedule::Schedule;
 use crate::load::share::Share;
 use crate::load::stage::Stage;
 use crate::proto::http::HandshakeError;
-use crate::ring::{Completion, Driver, Lease, ReceiveEnd, RingDriver, SendMode};
+use crate::ring::{Completion, Driver, Lease, ReceiveEnd, RingDriver, SendMode, Waits};
 use crate::slab::{GENERATION_MAX, Key};
 use crate::timer::Wheel;
 
@@ -185,8 +185,6 @@ impl Client {
             // Nobody connects to us or wakes us, and replies come through buffers.
             Completion::Readable { .. }
             | Completion::Filled { .. }
-            | Completion::Stirred { .. }
-            | Completion::WatchEnded { .. }
             | Completion::Accepted { .. }
             | Completion::AcceptEnded { .. }
             | Completion::Woken => {}
@@ -347,7 +345,7 @@ fn flood(connection: &mut Connection, context: &mut Context) {
 fn settle_death(connection: &mut Connection, key: Key, driver: &mut RingDriver) {
     if connection.receiving || connection.sending {
         if !mem::replace(&mut connection.cancelled, true) {
-            driver.cancel(key);
+            driver.cancel(key, connection.receiving.then_some(Waits::Receive));
         }
     } else if !mem::replace(&mut connection.close_sent, true) {
         driver.close(key);

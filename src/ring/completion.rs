@@ -29,16 +29,6 @@ pub enum Completion {
         /// The connection.
         key: Key,
     },
-    /// Something has come for a connection that is watched, or did just before: it may be received already.
-    Stirred {
-        /// The connection.
-        key: Key,
-    },
-    /// A watch has ended.
-    WatchEnded {
-        /// The connection.
-        key: Key,
-    },
     /// Bytes arrived straight in a block, or receiving into it has failed.
     Filled {
         /// The connection.

@@ -1,6 +1,6 @@
 //! The real driver: one io_uring, its buffers, and the memory that the kernel is sending or filling.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{hint, io, mem};
@@ -14,7 +14,9 @@ use crate::ring::low_water::LowWater;
 use crate::ring::message::{Message, TRANSFER_LEN_MAX};
 use crate::ring::operation::Operation;
 use crate::ring::token::{Kind, Token};
-use crate::ring::{BufferMode, Completion, CoreShare, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
+use crate::ring::{
+    BufferMode, Completion, CoreShare, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode, Waits,
+};
 use crate::slab::Key;
 
 /// What a driver is made with.
@@ -64,8 +66,6 @@ pub struct RingDriver {
     sends_waiting: HashMap<Key, InFlight>,
     /// Blocks that the kernel is receiving into.
     fills: HashMap<Key, Block>,
-    /// Connections with a poll under way.
-    polls: HashSet<Key>,
     /// Shutdowns under way, and what follows each of them.
     ///
     /// The kernel runs a shutdown on a thread of its own and looks the slot up only there. If the
@@ -138,7 +138,6 @@ impl RingDriver {
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
             fills: HashMap::new(),
-            polls: HashSet::new(),
             shutdowns: HashMap::new(),
             spare_messages: Vec::new(),
             reaped: Vec::new(),
@@ -322,18 +321,7 @@ impl RingDriver {
     ) {
         match kind {
             Kind::Receive => self.complete_receive(key, result, flags, completions),
-            Kind::Poll => {
-                self.polls.remove(&key);
-                completions.push(Completion::Readable { key });
-            }
-            Kind::Watch => {
-                if result >= 0 {
-                    completions.push(Completion::Stirred { key });
-                }
-                if !cqueue::more(flags) {
-                    completions.push(Completion::WatchEnded { key });
-                }
-            }
+            Kind::Poll => completions.push(Completion::Readable { key }),
             Kind::Fill => self.complete_fill(key, result, completions),
             Kind::Accept => {
                 if let Ok(slot) = u32::try_from(result) {
@@ -464,6 +452,7 @@ impl Driver for RingDriver {
         let bytes_max = self.series_bytes_max;
         self.push(match mode {
             ReceiveMode::Now => Operation::ReceiveNow { key },
+            ReceiveMode::Once => Operation::ReceiveOnce { key },
             ReceiveMode::Bounded if bytes_max == 0 => Operation::ReceiveOnce { key },
             ReceiveMode::Series | ReceiveMode::Bounded => Operation::ReceiveMultishot { key, bytes_max },
         });
@@ -471,17 +460,7 @@ impl Driver for RingDriver {
 
     fn poll(&mut self, key: Key, bytes: usize) {
         self.set_low_water(key, bytes);
-        self.polls.insert(key);
         self.push(Operation::Poll { key });
-    }
-
-    fn watch(&mut self, key: Key) {
-        self.set_low_water(key, 0);
-        self.push(Operation::Watch { key });
-    }
-
-    fn unwatch(&mut self, key: Key) {
-        self.push(Operation::CancelWatch { key });
     }
 
     fn fill(&mut self, key: Key, mut block: Block, len: usize) {
@@ -517,16 +496,15 @@ impl Driver for RingDriver {
         self.push(operation);
     }
 
-    fn cancel(&mut self, key: Key) {
+    fn cancel(&mut self, key: Key, waits: Option<Waits>) {
         // By token, which the kernel looks up in a hash table. By descriptor it would look at every
         // operation of the ring: each close would cost as much as there are connections.
-        self.push(if self.fills.contains_key(&key) {
-            Operation::CancelFill { key }
-        } else if self.polls.contains(&key) {
-            Operation::CancelPoll { key }
-        } else {
-            Operation::CancelReceive { key }
-        });
+        match waits {
+            Some(Waits::Receive) => self.push(Operation::CancelReceive { key }),
+            Some(Waits::Poll) => self.push(Operation::CancelPoll { key }),
+            Some(Waits::Fill) => self.push(Operation::CancelFill { key }),
+            None => {}
+        }
         if self.sends_waiting.contains_key(&key) {
             self.push(Operation::CancelSend { key });
         }
@@ -646,7 +624,7 @@ mod tests {
         let mut hi = [0; 2];
         server.read_exact(&mut hi).unwrap();
         assert_eq!(&hi, b"hi");
-        driver.cancel(KEY);
+        driver.cancel(KEY, Some(Waits::Receive));
         driver.close(KEY);
         while !completions.iter().any(|completion| matches!(completion, Completion::Closed { key: KEY })) {
             driver.turn(Some(1_000), &mut completions).unwrap();
@@ -678,7 +656,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        driver.cancel(KEY);
+        driver.cancel(KEY, Some(Waits::Receive));
         while completions.len() < 2 {
             driver.turn(Some(1_000), &mut completions).unwrap();
         }
@@ -691,14 +669,14 @@ mod tests {
         completions.clear();
         driver.fill(KEY, pool.take(1000), 1000);
         driver.turn(Some(10), &mut completions).unwrap();
-        driver.cancel(KEY);
+        driver.cancel(KEY, Some(Waits::Fill));
         driver.turn(Some(1_000), &mut completions).unwrap();
         let filled = completions.pop();
         assert!(matches!(filled, Some(Completion::Filled { result: Err(libc::ECANCELED), .. })), "{filled:?}");
     }
 
     #[test]
-    fn a_watch_tells_of_everything_that_comes_until_it_is_ended() {
+    fn what_a_poll_tells_of_is_received_at_once() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
@@ -709,14 +687,10 @@ mod tests {
             driver.turn(Some(1_000), &mut completions).unwrap();
             completions
         };
-        // What came before the watch is told of, too.
-        server.write_all(b"one").unwrap();
-        driver.watch(KEY);
         for word in ["one", "two", "three"] {
-            if word != "one" {
-                server.write_all(word.as_bytes()).unwrap();
-            }
-            assert!(matches!(next(&mut driver)[..], [Completion::Stirred { key: KEY }]), "{word}");
+            driver.poll(KEY, 1);
+            server.write_all(word.as_bytes()).unwrap();
+            assert!(matches!(next(&mut driver)[..], [Completion::Readable { key: KEY }]), "{word}");
             driver.receive(KEY, ReceiveMode::Now);
             let mut completions = next(&mut driver);
             let end = completions.pop();
@@ -728,12 +702,11 @@ mod tests {
         driver.receive(KEY, ReceiveMode::Now);
         let nothing = next(&mut driver);
         assert!(matches!(nothing[..], [Completion::ReceiveEnded { end: ReceiveEnd::Drained, .. }]), "{nothing:?}");
+        driver.poll(KEY, 1);
         drop(server);
-        assert!(matches!(next(&mut driver)[..], [Completion::Stirred { key: KEY }]));
+        assert!(matches!(next(&mut driver)[..], [Completion::Readable { key: KEY }]));
         driver.receive(KEY, ReceiveMode::Now);
         assert!(matches!(next(&mut driver)[..], [Completion::ReceiveEnded { end: ReceiveEnd::Eof, .. }]));
-        driver.unwatch(KEY);
-        assert!(matches!(next(&mut driver)[..], [Completion::WatchEnded { key: KEY }]));
     }
 
     #[test]

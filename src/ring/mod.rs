@@ -52,6 +52,17 @@ pub enum SendMode {
     Wait,
 }
 
+/// What a connection waits for, to be cancelled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waits {
+    /// A receive: [`Driver::receive`].
+    Receive,
+    /// A poll: [`Driver::poll`].
+    Poll,
+    /// A receive into a block: [`Driver::fill`].
+    Fill,
+}
+
 /// How much a receive takes before it ends by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReceiveMode {
@@ -59,7 +70,9 @@ pub enum ReceiveMode {
     Series,
     /// A buffer's worth at the most: the way for a peer that would take all buffers in one turn.
     Bounded,
-    /// What is there already, a buffer's worth at the most: the way for one that is watched. It ends at once,
+    /// The first bytes that come, a buffer's worth at the most.
+    Once,
+    /// What is there already, a buffer's worth at the most: the way for one that was polled. It ends at once,
     /// with [`ReceiveEnd::Drained`] if nothing was left.
     Now,
 }
@@ -90,14 +103,6 @@ pub trait Driver {
     /// less memory than a receive, and us none. No receive may be under way.
     fn poll(&mut self, key: Key, bytes: usize);
 
-    /// Watches a connection that is quiet: gives [`Completion::Stirred`] whenever something comes, and at first if
-    /// something is there, until [`Driver::unwatch`] and [`Completion::WatchEnded`]. It goes on while receives by
-    /// [`ReceiveMode::Now`] take what has come, and costs the kernel a third of what a receive does that waits.
-    fn watch(&mut self, key: Key);
-
-    /// Ends a watch.
-    fn unwatch(&mut self, key: Key);
-
     /// Receives straight into `block`, behind what it holds and within its capacity: what has arrived,
     /// `len` bytes at the most. Gives one [`Completion::Filled`]. No other receive may be under way.
     fn fill(&mut self, key: Key, block: Block, len: usize);
@@ -108,8 +113,8 @@ pub trait Driver {
     /// Sends the rest of `payload`. Gives one [`Completion::Sent`].
     fn send(&mut self, key: Key, payload: Payload, mode: SendMode);
 
-    /// Ends polls, receives and sends of a connection early, but no watch; each still gives its last completion.
-    fn cancel(&mut self, key: Key);
+    /// Ends what a connection waits for early, and its send; each still gives its last completion.
+    fn cancel(&mut self, key: Key, waits: Option<Waits>);
 
     /// Sends FIN after what was sent before; receiving goes on. Gives no completion.
     fn shutdown(&mut self, key: Key);

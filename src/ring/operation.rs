@@ -25,13 +25,11 @@ pub(super) enum Operation {
     ReceiveOnce { key: Key },
     ReceiveNow { key: Key },
     Poll { key: Key },
-    Watch { key: Key },
     ReceiveInto { key: Key, bytes: *mut u8, len: u32 },
     SetLowWater { key: Key, mark: &'static libc::c_int },
     CancelReceive { key: Key },
     CancelFill { key: Key },
     CancelPoll { key: Key },
-    CancelWatch { key: Key },
     Send { key: Key, bytes: *const u8, len: u32, mode: SendMode },
     SendMessage { key: Key, message: *const libc::msghdr, mode: SendMode },
     CancelSend { key: Key },
@@ -58,8 +56,11 @@ impl Operation {
             }
             Self::ReceiveOnce { key } => receive_once(key, 0),
             Self::ReceiveNow { key } => receive_once(key, libc::MSG_DONTWAIT),
-            Self::Poll { key } => poll(key).build().user_data(Token::new(Kind::Poll, key).pack()),
-            Self::Watch { key } => poll(key).multi(true).build().user_data(Token::new(Kind::Watch, key).pack()),
+            // FIN and errors end it, too.
+            Self::Poll { key } => {
+                let events = libc::POLLIN.cast_unsigned().into();
+                opcode::PollAdd::new(Fixed(key.slot), events).build().user_data(Token::new(Kind::Poll, key).pack())
+            }
             Self::ReceiveInto { key, bytes, len } => {
                 opcode::Recv::new(Fixed(key.slot), bytes, len).build().user_data(Token::new(Kind::Fill, key).pack())
             }
@@ -71,7 +72,6 @@ impl Operation {
             Self::CancelReceive { key } => quiet(cancel_token(Token::new(Kind::Receive, key))),
             Self::CancelFill { key } => quiet(cancel_token(Token::new(Kind::Fill, key))),
             Self::CancelPoll { key } => quiet(cancel_token(Token::new(Kind::Poll, key))),
-            Self::CancelWatch { key } => quiet(cancel_token(Token::new(Kind::Watch, key))),
             Self::Send { key, bytes, len, mode } => {
                 let entry = opcode::Send::new(Fixed(key.slot), bytes, len).flags(message_flags(mode)).build();
                 of_send(entry, key, mode)
@@ -101,11 +101,6 @@ impl Operation {
 fn receive_once(key: Key, message_flags: i32) -> Entry {
     let receive = opcode::Recv::new(Fixed(key.slot), ptr::null_mut(), 0).buf_group(GROUP).flags(message_flags);
     receive.build().flags(Flags::BUFFER_SELECT).user_data(Token::new(Kind::Receive, key).pack())
-}
-
-/// Waits for something to receive, the peer's FIN and errors included.
-fn poll(key: Key) -> opcode::PollAdd {
-    opcode::PollAdd::new(Fixed(key.slot), libc::POLLIN.cast_unsigned().into())
 }
 
 /// Sets the field `optlen`, for which the crate has no method: how many bytes a series of receives

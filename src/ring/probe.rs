@@ -7,7 +7,7 @@ use std::thread;
 use crate::buf::{Payload, Pool, SendQueue};
 use crate::ring::{
     BufferMode, Completion, CoreShare, Doorbell, Driver, Lease, Options, ReceiveEnd, ReceiveMode, RingDriver, SendMode,
-    StartError,
+    StartError, Waits,
 };
 use crate::slab::Key;
 use crate::sys::listener;
@@ -260,7 +260,7 @@ impl Trial {
 
         self.step = "cancel";
         self.driver.send(key, payload, SendMode::Wait);
-        self.driver.cancel(key);
+        self.driver.cancel(key, Some(Waits::Receive));
         let (mut last, mut ended) = (None, false);
         self.until(|completion| {
             match completion {

@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::buf::{Block, Payload};
-use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
+use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode, Waits};
 use crate::slab::Key;
 
 /// What a worker asked for, in order. Sends are kept as their bytes.
@@ -16,8 +16,6 @@ pub(crate) enum Asked {
     Receive(u32),
     Poll(u32, usize),
     ReceiveNow(u32),
-    Watch(u32),
-    Unwatch(u32),
     Fill(u32, usize),
     CancelReceive(u32),
     Send(u32, Vec<u8>),
@@ -31,8 +29,6 @@ pub(crate) enum Happens<'a> {
     Accepted,
     Received(&'a [u8]),
     Readable,
-    Stirred,
-    WatchEnded,
     /// Into the block that was given for it.
     Filled(&'a [u8]),
     Ended(ReceiveEnd),
@@ -73,8 +69,6 @@ impl Hand {
                     Completion::Received { key, lease: Lease { owner: 0, buffer, start: 0, len } }
                 }
                 Happens::Readable => Completion::Readable { key },
-                Happens::Stirred => Completion::Stirred { key },
-                Happens::WatchEnded => Completion::WatchEnded { key },
                 Happens::Filled(bytes) => {
                     let mut block = state.fills.remove(&slot).expect("a block was given to be filled");
                     block.extend_from_slice(bytes);
@@ -119,14 +113,6 @@ impl Driver for ScriptedDriver {
         self.ask(asked(key.slot));
     }
 
-    fn watch(&mut self, key: Key) {
-        self.ask(Asked::Watch(key.slot));
-    }
-
-    fn unwatch(&mut self, key: Key) {
-        self.ask(Asked::Unwatch(key.slot));
-    }
-
     fn poll(&mut self, key: Key, bytes: usize) {
         self.ask(Asked::Poll(key.slot, bytes));
     }
@@ -147,7 +133,7 @@ impl Driver for ScriptedDriver {
         state.asked.push(Asked::Send(key.slot, bytes));
     }
 
-    fn cancel(&mut self, key: Key) {
+    fn cancel(&mut self, key: Key, _: Option<Waits>) {
         self.ask(Asked::Cancel(key.slot));
     }
 

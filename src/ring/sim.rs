@@ -16,10 +16,10 @@ use std::io;
 use std::rc::Rc;
 
 use crate::buf::{Block, Payload};
-use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
+use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode, Waits};
 use crate::slab::Key;
 
-use world::{Seen, Socket, Submitted, Watch};
+use world::{Socket, Submitted};
 
 pub(crate) use fault::Fault;
 pub(crate) use peer::{Ending, Peer};
@@ -74,7 +74,6 @@ impl SimDriver {
                 deliver_sent(&mut world, slot, completions);
                 self.deliver_received(&mut world, slot, completions);
                 deliver_readable(&mut world, slot, completions);
-                deliver_stirred(&mut world, slot, completions);
                 self.deliver_filled(&mut world, slot, completions);
                 deliver_closed(&mut world, slot, completions);
             }
@@ -185,32 +184,6 @@ fn deliver_readable(world: &mut World, slot: u32, completions: &mut Vec<Completi
     completions.push(Completion::Readable { key });
 }
 
-/// Tells of what has come since it was last told of, and now and then of nothing. Ends the watch if it was
-/// cancelled, and now and then for reasons of its own.
-fn deliver_stirred(world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
-    let Some(socket) = world.sockets.get(&slot).filter(|socket| socket.watch != Watch::Off) else { return };
-    let key = socket.key.expect("a watched socket was named by an operation");
-    let now = socket.seen(world.peers[socket.peer].reset);
-    let Watch::On { seen } = socket.watch else {
-        world.socket(key).watch = Watch::Off;
-        completions.push(Completion::WatchEnded { key });
-        return;
-    };
-    if seen == now {
-        if !world.random.one_in(20) {
-            return;
-        }
-        world.fault(Fault::StirredForNothing);
-    }
-    world.socket(key).watch = Watch::On { seen: now };
-    completions.push(Completion::Stirred { key });
-    if world.random.one_in(10) {
-        world.fault(Fault::WatchEnded);
-        world.socket(key).watch = Watch::Off;
-        completions.push(Completion::WatchEnded { key });
-    }
-}
-
 fn deliver_sent(world: &mut World, slot: u32, completions: &mut Vec<Completion>) {
     let Some(socket) = world.sockets.get_mut(&slot) else { return };
     let Some(payload) = socket.waiting.take() else { return };
@@ -267,23 +240,6 @@ impl Driver for SimDriver {
         socket.armed_now = false;
     }
 
-    fn watch(&mut self, key: Key) {
-        let mut world = self.world.borrow_mut();
-        let socket = world.socket(key);
-        assert_eq!(socket.watch, Watch::Off, "a watch is asked for once");
-        // What is there already is told of, too.
-        let seen = Seen { bytes: socket.arrived - socket.inbound.len(), ..Seen::default() };
-        socket.watch = Watch::On { seen };
-    }
-
-    fn unwatch(&mut self, key: Key) {
-        let mut world = self.world.borrow_mut();
-        let socket = world.socket(key);
-        if socket.watch != Watch::Off {
-            socket.watch = Watch::Cancelled;
-        }
-    }
-
     fn fill(&mut self, key: Key, block: Block, len: usize) {
         assert!(len > 0 && len.min(block.capacity() - block.len()) > 0, "a block has room for something");
         let len = len.min(block.capacity() - block.len());
@@ -308,8 +264,17 @@ impl Driver for SimDriver {
         world.submitted.push_back(Submitted::Send { key, payload, mode });
     }
 
-    fn cancel(&mut self, key: Key) {
-        self.world.borrow_mut().submitted.push_back(Submitted::Cancel { key });
+    fn cancel(&mut self, key: Key, waits: Option<Waits>) {
+        let mut world = self.world.borrow_mut();
+        let socket = world.socket(key);
+        let armed = match (socket.armed, socket.armed_poll, &socket.armed_block) {
+            (false, ..) => None,
+            (true, _, Some(_)) => Some(Waits::Fill),
+            (true, true, None) => Some(Waits::Poll),
+            (true, false, None) => Some(Waits::Receive),
+        };
+        assert_eq!(waits, armed, "what is cancelled is what is under way");
+        world.submitted.push_back(Submitted::Cancel { key });
     }
 
     fn shutdown(&mut self, key: Key) {

@@ -23,7 +23,6 @@ pub(super) enum Kind {
     Shutdown,
     Fill,
     Poll,
-    Watch,
 }
 
 /// An operation of one life of a slot.
@@ -62,7 +61,6 @@ impl Token {
             8 => Kind::Shutdown,
             9 => Kind::Fill,
             10 => Kind::Poll,
-            11 => Kind::Watch,
             _ => return None,
         };
         let slot = u32::try_from(bits & u64::from(u32::MAX)).ok()?;
@@ -77,7 +75,7 @@ mod tests {
 
     #[test]
     fn every_field_survives_packing_at_its_bounds() {
-        let of_receiving = [Kind::Receive, Kind::Fill, Kind::Poll, Kind::Watch];
+        let of_receiving = [Kind::Receive, Kind::Fill, Kind::Poll];
         let of_the_rest = [Kind::SendNow, Kind::SendWait, Kind::Close, Kind::Shutdown];
         let of_rings = [Kind::Accept, Kind::Quiet, Kind::Wake];
         let kinds = of_receiving.into_iter().chain(of_the_rest).chain(of_rings);

@@ -35,7 +35,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         if let Some(closed) = self.connections.key_of(slot) {
             self.handle_closed(closed);
         }
-        let key = self.connections.insert(slot, Connection::new(self.context.turn_mark()));
+        let hibernates = self.context.options.hibernate_after_ms.is_some();
+        let key = self.connections.insert(slot, Connection::new(self.context.turn_mark(), hibernates));
         let key = key.expect("the slot was free, or has just been freed");
         self.context.counters.accepted += 1;
         self.touch(key);

@@ -65,19 +65,6 @@ pub(super) enum Target {
     Block,
 }
 
-/// The watch over a connection that hibernates: it costs the kernel a third of what an armed receive does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Watch {
-    /// There is none: what comes is received as it comes.
-    Off,
-    /// Nothing has come that was not received.
-    Quiet,
-    /// Something is there to be received.
-    Stirred,
-    /// It was told to end.
-    Ending,
-}
-
 /// How many receives in a row must stay within bounds before a greedy peer is trusted again.
 const PROBATION: u8 = 64;
 
@@ -113,9 +100,10 @@ pub(super) struct Connection {
     pub(super) long_bytes: u32,
     /// It waits for its turn to receive.
     pub(super) queues: bool,
-    /// It is to be watched rather than received from, since it has been quiet for long.
+    /// It is polled rather than received from, since it has been quiet for long, or has said nothing yet.
     pub(super) hibernates: bool,
-    pub(super) watch: Watch,
+    /// The poll has told that something is there, and it was not received yet.
+    pub(super) is_readable: bool,
     /// Messages came since that was last looked at.
     pub(super) is_lively: bool,
     /// A ping was sent, and nothing heard since.
@@ -144,7 +132,7 @@ const _: () = assert!(size_of::<Option<Connection>>() <= 56);
 
 impl Connection {
     /// A connection that was accepted in `turn`.
-    pub(super) const fn new(turn: u32) -> Self {
+    pub(super) const fn new(turn: u32, hibernates: bool) -> Self {
         Self {
             phase: Phase::Upgrading,
             farewell: Farewell::Close,
@@ -161,8 +149,8 @@ impl Connection {
             probation: 0,
             long_bytes: 0,
             queues: false,
-            hibernates: false,
-            watch: Watch::Off,
+            hibernates,
+            is_readable: false,
             is_lively: false,
             was_asked: false,
             has_turn: false,
@@ -314,8 +302,12 @@ impl Connection {
     /// Whether something is expected of the peer, be it only its FIN, and not asked for yet.
     pub(super) fn wants_to_receive(&self) -> bool {
         let expected = self.pause.is_none() && !self.eof && self.phase != Phase::Dying;
-        let is_watched = self.watch == Watch::Quiet;
-        expected && self.receiving.is_none() && !self.queues && !is_watched
+        expected && self.receiving.is_none() && !self.queues
+    }
+
+    /// Whether the next bytes are polled for.
+    pub(super) fn sleeps(&self) -> bool {
+        self.hibernates && self.phase == Phase::Open
     }
 
     /// Notes that something came from the peer: it is alive.
@@ -326,8 +318,11 @@ impl Connection {
 
     /// Whether nothing is under way but waiting for what the peer may say.
     pub(super) fn is_idle(&self) -> bool {
-        let listens = self.receiving.is_some() || self.watch == Watch::Quiet;
-        listens && self.phase == Phase::Open && self.active.is_none() && !self.sending && self.pause.is_none()
+        self.receiving.is_some()
+            && self.phase == Phase::Open
+            && self.active.is_none()
+            && !self.sending
+            && self.pause.is_none()
     }
 
     fn begin_turn(&mut self, turn: u32) {

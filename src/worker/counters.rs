@@ -31,7 +31,7 @@ pub struct Counters {
     /// Connections ended since nothing was heard of them for too long, not even a pong, nor an answer to the
     /// kernel's keepalive.
     pub silent: u64,
-    /// How often a connection went into hibernation.
+    /// How often a connection that was received from went into hibernation.
     pub hibernations: u64,
     /// Peers that left without a Close.
     pub lost: u64,

@@ -35,7 +35,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let count = self.connections.len();
         let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_idle()) else { return };
         let was_lively = mem::take(&mut connection.is_lively);
-        connection.hibernates |= context.options.hibernate_after_ms.is_some() && !was_lively;
+        if context.options.hibernate_after_ms.is_some() && !was_lively && !connection.hibernates {
+            connection.hibernates = true;
+            context.counters.hibernations += 1;
+        }
         let Some(due_ms) = beat_due_ms(connection, context) else { return };
         if due_ms > context.now_ms {
             return;

@@ -72,8 +72,8 @@ pub struct Options {
     pub stall_timeout_ms: u64,
     /// When a connection of which nothing was heard is pinged, and when it is given up; `None` for no pings.
     pub ping: Option<Beat>,
-    /// How long a connection without messages is received from before it hibernates: once or twice as long.
-    /// That spares the kernel 600 bytes, and costs one more receive when it speaks again. `None` for never.
+    /// After how long without messages a connection hibernates, once or twice as long; it begins so. It is
+    /// polled then, which spares the kernel 600 bytes, and costs one more receive when it speaks. `None` for never.
     pub hibernate_after_ms: Option<u64>,
     /// Frames of a connection that are processed in one turn before others get theirs.
     pub frames_per_turn_max: u32,
@@ -231,8 +231,6 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Completion::Received { key, lease } => self.handle_received(key, lease),
             Completion::Sent { key, payload, result } => self.handle_sent(key, payload, result),
             Completion::Readable { key } => self.handle_readable(key),
-            Completion::Stirred { key } => self.handle_stirred(key),
-            Completion::WatchEnded { key } => self.handle_watch_ended(key),
             Completion::Filled { key, block, result } => self.handle_filled(key, block, result),
             Completion::ReceiveEnded { key, end } => self.handle_receive_ended(key, end),
             Completion::Accepted { slot } => self.handle_accepted(slot),

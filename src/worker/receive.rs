@@ -7,7 +7,7 @@ use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, Lease, ReceiveEnd};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Farewell, Pause, Phase, Watch};
+use crate::worker::connection::{Farewell, Pause, Phase};
 
 /// How many bytes are received into blocks in a turn, but for the last one of them: what fits the cache
 /// until it is answered.
@@ -27,28 +27,17 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.driver.give_back(lease);
     }
 
-    /// Has a connection receive that was polled: in its turn, for what is received at once is long, and
-    /// is best answered while it is in the cache.
+    /// Has a connection receive that was polled: at once if it hibernates; else in its turn, for what is
+    /// received then is long, and is best answered while it is in the cache.
     pub(super) fn handle_readable(&mut self, key: Key) {
         let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
         connection.receiving = None;
-        connection.queues = true;
-        self.readable.push_back(key);
-        self.touch(key);
-    }
-
-    /// Has a connection receive that was watched.
-    pub(super) fn handle_stirred(&mut self, key: Key) {
-        let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
-        if connection.watch == Watch::Quiet {
-            connection.watch = Watch::Stirred;
-            self.touch(key);
+        if connection.waits_for(&self.context).is_some() {
+            connection.queues = true;
+            self.readable.push_back(key);
+        } else {
+            connection.is_readable = connection.hibernates;
         }
-    }
-
-    pub(super) fn handle_watch_ended(&mut self, key: Key) {
-        let connection = self.connections.get_mut(key).expect("a slot is freed only after its last completion");
-        connection.watch = Watch::Off;
         self.touch(key);
     }
 
@@ -113,15 +102,13 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         connection.receive_cancelled = false;
         match end {
             // Settling asks again, if there is still something to be received.
-            ReceiveEnd::Exhausted if connection.watch == Watch::Quiet => connection.watch = Watch::Stirred,
-            ReceiveEnd::Cancelled | ReceiveEnd::Exhausted | ReceiveEnd::Drained => {}
+            ReceiveEnd::Exhausted => connection.is_readable = connection.hibernates,
+            ReceiveEnd::Cancelled | ReceiveEnd::Drained => {}
             ReceiveEnd::NoBuffers => {
                 self.context.counters.buffer_shortages += 1;
                 connection.queues = true;
-                // What the watch has told of is still there.
-                if connection.watch == Watch::Quiet {
-                    connection.watch = Watch::Stirred;
-                }
+                // If it was polled, what that told of is still there.
+                connection.is_readable = connection.hibernates;
                 self.shortage.join(self.context.turn_of(connection.place), key);
             }
             ReceiveEnd::Eof => {

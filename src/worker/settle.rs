@@ -3,10 +3,10 @@
 use std::mem;
 
 use crate::handler::Handler;
-use crate::ring::{Driver, ReceiveMode, SendMode};
+use crate::ring::{Driver, ReceiveMode, SendMode, Waits};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Farewell, Phase, Target, Watch};
+use crate::worker::connection::{Connection, Farewell, Phase, Target};
 use crate::worker::context::Context;
 use crate::worker::shortage::Shortage;
 
@@ -82,13 +82,13 @@ fn settle_receive<D: Driver, H: Handler>(
     context: &mut Context<H>,
     driver: &mut D,
 ) {
-    if connection.hibernates || connection.watch != Watch::Off {
-        settle_watch(connection, key, context, driver);
-    }
     if connection.wants_to_receive() {
         if let Some(bytes) = connection.waits_for(context) {
             connection.receiving = Some(Target::Poll);
             driver.poll(key, bytes);
+        } else if connection.sleeps() && !connection.is_readable {
+            connection.receiving = Some(Target::Poll);
+            driver.poll(key, 1);
         } else if shortage.is_on() {
             connection.queues = true;
             shortage.join(context.turn_of(connection.place), key);
@@ -96,42 +96,20 @@ fn settle_receive<D: Driver, H: Handler>(
             receive(connection, key, driver);
         }
     } else if connection.receiving == Some(Target::Buffers)
-        && connection.watch == Watch::Off
-        && (connection.pause.is_some() || connection.hibernates || connection.waits_for(context).is_some())
+        && (connection.pause.is_some() || connection.sleeps() || connection.waits_for(context).is_some())
         && !mem::replace(&mut connection.receive_cancelled, true)
     {
         driver.cancel_receive(key);
     }
 }
 
-/// Begins to watch a connection that has been quiet for long, or ends that when it is so no more.
-fn settle_watch<D: Driver, H: Handler>(
-    connection: &mut Connection,
-    key: Key,
-    context: &mut Context<H>,
-    driver: &mut D,
-) {
-    let stays = connection.hibernates && connection.phase == Phase::Open && connection.waits_for(context).is_none();
-    match connection.watch {
-        Watch::Off if stays && connection.wants_to_receive() => {
-            connection.watch = Watch::Quiet;
-            context.counters.hibernations += 1;
-            driver.watch(key);
-        }
-        Watch::Quiet | Watch::Stirred if !stays => {
-            connection.watch = Watch::Ending;
-            driver.unwatch(key);
-        }
-        _ => {}
-    }
-}
-
 fn receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
     connection.receiving = Some(Target::Buffers);
-    let mode = if connection.watch == Watch::Stirred {
-        // The watch tells what comes after that.
-        connection.watch = Watch::Quiet;
+    let mode = if mem::take(&mut connection.is_readable) && connection.sleeps() {
         ReceiveMode::Now
+    } else if connection.phase == Phase::Upgrading && connection.hibernates {
+        // The request, and from then on it is polled. A series would have to be cancelled for that.
+        ReceiveMode::Once
     } else if connection.probation > 0 {
         ReceiveMode::Bounded
     } else {
@@ -143,16 +121,15 @@ fn receive<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
 /// Ends what is under way, then closes: a slot may not be given out again before its last
 /// operation has completed.
 fn settle_death<D: Driver>(connection: &mut Connection, key: Key, driver: &mut D) {
-    if matches!(connection.watch, Watch::Quiet | Watch::Stirred) {
-        connection.watch = Watch::Ending;
-        driver.unwatch(key);
-    }
     if connection.receiving.is_some() || connection.sending {
         if !mem::replace(&mut connection.cancelled, true) {
-            driver.cancel(key);
+            let waits = connection.receiving.map(|target| match target {
+                Target::Buffers => Waits::Receive,
+                Target::Poll => Waits::Poll,
+                Target::Message | Target::Block => Waits::Fill,
+            });
+            driver.cancel(key, waits);
         }
-    } else if connection.watch != Watch::Off {
-        // Its end is awaited.
     } else if !mem::replace(&mut connection.close_sent, true) {
         driver.close(key);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::handler::Echo;
 use crate::ring::ReceiveEnd;
-use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received, Stirred, WatchEnded};
+use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received};
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
 use crate::timer::TICK_MS;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
@@ -16,6 +16,11 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConn
 const TIMEOUT_MS: u64 = 1_000;
 const SOON_MS: u64 = 50;
 
+/// Receives are armed from the beginning.
+fn awake() -> Options {
+    Options { hibernate_after_ms: None, ..Options::default() }
+}
+
 struct Bench {
     hand: Hand,
     worker: Worker<ScriptedDriver, Echo>,
@@ -24,7 +29,7 @@ struct Bench {
 impl Bench {
     /// A worker with `count` connections that have been upgraded at 50 ms.
     fn open(count: u32) -> Self {
-        Self::open_with(count, Options::default())
+        Self::open_with(count, awake())
     }
 
     fn open_with(count: u32, options: Options) -> Self {
@@ -62,7 +67,7 @@ fn a_close_is_answered_though_the_deadline_of_the_handshake_passes_in_its_turn()
 
 #[test]
 fn a_connection_between_frames_goes_on_receiving_whatever_is_received_straight() {
-    let mut bench = Bench::open_with(1, Options { straight_bytes_min: 0, ..Options::default() });
+    let mut bench = Bench::open_with(1, Options { straight_bytes_min: 0, ..awake() });
     assert_eq!(bench.turn(60, &[(0, Ended(ReceiveEnd::Exhausted))]), [Asked::Receive(0)]);
     let asked = bench.turn(61, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
     assert_eq!(asked, [Asked::Send(0, b"\x82\0".to_vec())]);
@@ -70,7 +75,7 @@ fn a_connection_between_frames_goes_on_receiving_whatever_is_received_straight()
 
 #[test]
 fn after_a_long_message_the_next_one_is_received_into_a_block_and_sent_from_there() {
-    let mut bench = Bench::open_with(1, Options { block_bytes_min: 300, ..Options::default() });
+    let mut bench = Bench::open_with(1, Options { block_bytes_min: 300, ..awake() });
     let message = |len: u16| {
         let [a, b] = len.to_be_bytes();
         [&[0x82, 0xfe, a, b, 0, 0, 0, 0][..], &vec![7; len.into()]].concat()
@@ -96,7 +101,7 @@ fn after_a_long_message_the_next_one_is_received_into_a_block_and_sent_from_ther
 
 #[test]
 fn a_bad_frame_in_a_block_is_refused_as_anywhere() {
-    let mut bench = Bench::open_with(1, Options { block_bytes_min: 0, ..Options::default() });
+    let mut bench = Bench::open_with(1, Options { block_bytes_min: 0, ..awake() });
     bench.turn(60, &[(0, Received(b"\x82\x81\0\0\0\0a"))]);
     assert_eq!(bench.turn(61, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Poll(0, 1)]);
     bench.turn(62, &[(0, Readable)]);
@@ -208,46 +213,44 @@ fn connections_opened_together_are_pinged_one_after_the_other() {
 }
 
 #[test]
-fn a_quiet_connection_hibernates_and_wakes_with_its_first_message() {
+fn a_connection_hibernates_until_its_first_message_and_when_it_is_quiet_again() {
     let mut bench = Bench::open_with(1, Options { ping: None, ..with_heartbeats() });
-    assert_eq!(bench.turn(400, &[]), [Asked::CancelReceive(0)]);
-    assert_eq!(bench.turn(401, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Watch(0)]);
+    assert_eq!(bench.turn(60, &[(0, Ended(ReceiveEnd::Drained))]), [Asked::Poll(0, 1)], "the request was there");
     // A pong does not wake it.
-    assert_eq!(bench.turn(500, &[(0, Stirred)]), [Asked::ReceiveNow(0)]);
-    assert_eq!(bench.turn(501, &[(0, Received(PONG)), (0, Ended(ReceiveEnd::Drained))]), []);
+    assert_eq!(bench.turn(61, &[(0, Readable)]), [Asked::ReceiveNow(0)]);
+    assert_eq!(bench.turn(62, &[(0, Received(PONG)), (0, Ended(ReceiveEnd::Drained))]), [Asked::Poll(0, 1)]);
     // What is more than a buffer holds is received at once, too.
-    assert_eq!(bench.turn(600, &[(0, Stirred)]), [Asked::ReceiveNow(0)]);
-    let first = bench.turn(601, &[(0, Received(PONG)), (0, Ended(ReceiveEnd::Exhausted))]);
+    assert_eq!(bench.turn(63, &[(0, Readable)]), [Asked::ReceiveNow(0)]);
+    let first = bench.turn(64, &[(0, Received(PONG)), (0, Ended(ReceiveEnd::Exhausted))]);
     assert_eq!(first, [Asked::ReceiveNow(0)]);
-    assert_eq!(bench.turn(602, &[(0, Ended(ReceiveEnd::Drained))]), []);
+    assert_eq!(bench.turn(65, &[(0, Ended(ReceiveEnd::Drained))]), [Asked::Poll(0, 1)]);
     // A message does.
-    bench.turn(700, &[(0, Stirred)]);
-    let woken = bench.turn(701, &[(0, Received(b"\x82\x80\0\0\0\0")), (0, Ended(ReceiveEnd::Drained))]);
-    assert_eq!(woken, [Asked::Send(0, b"\x82\0".to_vec()), Asked::Unwatch(0), Asked::Receive(0)]);
-    assert_eq!(bench.turn(702, &[(0, Stirred), (0, WatchEnded)]), []);
-    assert_eq!(bench.worker.counters().hibernations, 1);
+    assert_eq!(bench.turn(100, &[(0, Readable)]), [Asked::ReceiveNow(0)]);
+    let message = || Received(b"\x82\x80\0\0\0\0");
+    let woken = bench.turn(101, &[(0, message()), (0, Ended(ReceiveEnd::Drained))]);
+    assert_eq!(woken, [Asked::Send(0, b"\x82\0".to_vec()), Asked::Receive(0)]);
     // It was lively when it is looked at, and quiet the next time.
-    assert_eq!(bench.turn(1_050, &[]), []);
-    assert_eq!(bench.turn(1_400, &[]), [Asked::CancelReceive(0)]);
+    assert_eq!(bench.turn(500, &[]), []);
+    assert_eq!(bench.turn(900, &[]), [Asked::CancelReceive(0)]);
+    assert_eq!(bench.turn(901, &[(0, Ended(ReceiveEnd::Cancelled))]), [Asked::Poll(0, 1)]);
+    assert_eq!(bench.worker.counters().hibernations, 1);
 }
 
 #[test]
 fn a_hibernating_connection_ends_as_any_other() {
     let mut bench = Bench::open_with(2, Options { ping: None, ..with_heartbeats() });
-    bench.turn(400, &[]);
-    bench.turn(401, &[(0, Ended(ReceiveEnd::Cancelled)), (1, Ended(ReceiveEnd::Cancelled))]);
-    let asked = bench.turn(500, &[(0, Stirred), (1, Stirred)]);
+    bench.turn(60, &[(0, Ended(ReceiveEnd::Drained)), (1, Ended(ReceiveEnd::Drained))]);
+    let asked = bench.turn(500, &[(0, Readable), (1, Readable)]);
     assert_eq!(asked, [Asked::ReceiveNow(0), Asked::ReceiveNow(1)]);
     let ends = [(0, Ended(ReceiveEnd::Eof)), (1, Ended(ReceiveEnd::Failed(libc::ETIMEDOUT)))];
-    assert_eq!(bench.turn(501, &ends), [Asked::Unwatch(0), Asked::Unwatch(1)]);
-    assert_eq!(bench.turn(502, &[(0, WatchEnded), (1, WatchEnded)]), [Asked::Close(0), Asked::Close(1)]);
+    assert_eq!(bench.turn(501, &ends), [Asked::Close(0), Asked::Close(1)]);
     assert_eq!((bench.worker.counters().lost, bench.worker.counters().silent), (1, 1));
 }
 
 #[test]
-fn a_watch_that_ends_by_itself_begins_anew() {
+fn without_buffers_what_the_poll_told_of_is_received_later() {
     let mut bench = Bench::open_with(1, Options { ping: None, ..with_heartbeats() });
-    bench.turn(400, &[]);
-    bench.turn(401, &[(0, Ended(ReceiveEnd::Cancelled))]);
-    assert_eq!(bench.turn(500, &[(0, WatchEnded)]), [Asked::Watch(0)]);
+    bench.turn(60, &[(0, Ended(ReceiveEnd::Drained))]);
+    bench.turn(61, &[(0, Readable)]);
+    assert_eq!(bench.turn(62, &[(0, Ended(ReceiveEnd::NoBuffers))]), [Asked::ReceiveNow(0)]);
 }

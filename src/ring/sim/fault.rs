@@ -9,8 +9,6 @@ pub(crate) enum Fault {
     SeriesEnded,
     ShortFill,
     ReadableForNothing,
-    StirredForNothing,
-    WatchEnded,
     ShortSend,
     BlockedSend,
     CancelledSend,
@@ -26,15 +24,13 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::OneByteReceive,
         Self::ShortReceive,
         Self::NoBuffers,
         Self::SeriesEnded,
         Self::ShortFill,
         Self::ReadableForNothing,
-        Self::StirredForNothing,
-        Self::WatchEnded,
         Self::ShortSend,
         Self::BlockedSend,
         Self::CancelledSend,

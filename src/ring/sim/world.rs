@@ -21,8 +21,6 @@ pub(super) struct Socket {
     pub(super) key: Option<Key>,
     /// Sent by the peer and not received yet.
     pub(super) inbound: VecDeque<u8>,
-    /// How many bytes it has sent in all.
-    pub(super) arrived: usize,
     pub(super) inbound_fin: bool,
     /// How much may be on its way to the peer.
     pub(super) room: usize,
@@ -36,29 +34,9 @@ pub(super) struct Socket {
     pub(super) armed_cancelled: bool,
     /// The armed receive takes what is there, and does not wait.
     pub(super) armed_now: bool,
-    pub(super) watch: Watch,
     pub(super) waiting: Option<Payload>,
     pub(super) waiting_cancelled: bool,
     pub(super) closing: bool,
-}
-
-/// A watch over a socket. What comes while nobody looks is told of once, as the kernel does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Watch {
-    Off,
-    /// So much was there, or an end, when it was last told of.
-    On {
-        seen: Seen,
-    },
-    Cancelled,
-}
-
-/// How much has ever come to a socket, and whether its end.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Seen {
-    pub(super) bytes: usize,
-    pub(super) fin: bool,
-    pub(super) reset: bool,
 }
 
 /// The kernel, the network and the peers of one worker.
@@ -160,8 +138,7 @@ impl World {
                 }
                 Submitted::Close { key } => {
                     let socket = self.socket(key);
-                    let is_free = !socket.armed && socket.watch == Watch::Off && socket.waiting.is_none();
-                    assert!(is_free, "a close finds no operation under way");
+                    assert!(!socket.armed && socket.waiting.is_none(), "a close finds no operation under way");
                     socket.closing = true;
                     let (peer, unread) = (socket.peer, !socket.inbound.is_empty());
                     self.peers[peer].in_flight_fin = true;
@@ -268,7 +245,6 @@ impl World {
             return;
         };
         let socket = self.sockets.get_mut(&slot).expect("it was just found");
-        socket.arrived += bytes.len();
         socket.inbound.extend(bytes);
         if reset {
             self.peers[index].state = PeerState::Closed;
@@ -305,11 +281,6 @@ impl World {
             socket.closing
                 || socket.armed && (!socket.inbound.is_empty() || socket.inbound_fin || reset || socket.armed_cancelled)
                 || socket.armed && socket.armed_now
-                || match socket.watch {
-                    Watch::Off => false,
-                    Watch::On { seen } => seen != socket.seen(reset),
-                    Watch::Cancelled => true,
-                }
                 || socket.waiting.is_some()
                     && (reset || socket.waiting_cancelled || self.peers[socket.peer].in_flight.len() < socket.room)
         };
@@ -370,7 +341,6 @@ impl Socket {
             peer,
             key: None,
             inbound: VecDeque::new(),
-            arrived: 0,
             inbound_fin: false,
             room,
             armed: false,
@@ -379,15 +349,9 @@ impl Socket {
             armed_block: None,
             armed_cancelled: false,
             armed_now: false,
-            watch: Watch::Off,
             waiting: None,
             waiting_cancelled: false,
             closing: false,
         }
-    }
-
-    /// What a poll of it would tell now.
-    pub(super) fn seen(&self, reset: bool) -> Seen {
-        Seen { bytes: self.arrived, fin: self.inbound_fin, reset }
     }
 }

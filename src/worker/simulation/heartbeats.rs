@@ -8,7 +8,7 @@ use std::{io, mem};
 use crate::buf::{Block, Payload};
 use crate::handler::Echo;
 use crate::ring::sim::Random;
-use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode};
+use crate::ring::{Completion, Driver, Lease, ReceiveEnd, ReceiveMode, RingHandle, SendMode, Waits};
 use crate::slab::Key;
 use crate::timer::TICK_MS;
 use crate::worker::simulation::{env_number, say};
@@ -45,7 +45,7 @@ struct Peer {
     asked_ms: Option<u64>,
     opened: bool,
     is_first: bool,
-    watched: bool,
+    polled: bool,
     armed: bool,
     ended: bool,
     pings: u32,
@@ -97,7 +97,7 @@ impl Hour {
                 asked_ms: None,
                 opened: false,
                 is_first: true,
-                watched: false,
+                polled: false,
                 armed: false,
                 ended: false,
                 pings: 0,
@@ -144,9 +144,9 @@ impl Hour {
     fn say(&mut self, slot: u32, bytes: &'static [u8], completions: &mut Vec<Completion>) {
         let key = self.keys[slot as usize].expect("it was accepted");
         let peer = &mut self.peers[slot as usize];
-        if peer.watched {
+        if mem::take(&mut peer.polled) {
             peer.unread = Some(bytes);
-            completions.push(Completion::Stirred { key });
+            completions.push(Completion::Readable { key });
         } else if peer.armed {
             self.deliver(key, bytes, completions);
         } else {
@@ -216,21 +216,12 @@ impl Driver for Hour {
         self.submitted = completions;
     }
 
-    fn poll(&mut self, _: Key, _: usize) {
-        unreachable!("nothing is long");
-    }
-
-    fn watch(&mut self, key: Key) {
+    fn poll(&mut self, key: Key, _: usize) {
         let peer = self.peer(key);
-        peer.watched = true;
-        if peer.unread.is_some() {
-            self.submitted.push(Completion::Stirred { key });
+        peer.polled = peer.unread.is_none();
+        if !peer.polled {
+            self.submitted.push(Completion::Readable { key });
         }
-    }
-
-    fn unwatch(&mut self, key: Key) {
-        self.peer(key).watched = false;
-        self.submitted.push(Completion::WatchEnded { key });
     }
 
     fn fill(&mut self, _: Key, _: Block, _: usize) {
@@ -249,8 +240,11 @@ impl Driver for Hour {
         self.submitted.push(Completion::Sent { key, result: Ok(payload.remaining()), payload });
     }
 
-    fn cancel(&mut self, key: Key) {
+    fn cancel(&mut self, key: Key, _: Option<Waits>) {
         self.cancel_receive(key);
+        if mem::take(&mut self.peer(key).polled) {
+            self.submitted.push(Completion::Readable { key });
+        }
     }
 
     fn shutdown(&mut self, _: Key) {}
