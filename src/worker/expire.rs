@@ -8,6 +8,7 @@ use crate::ring::Driver;
 use crate::slab::Key;
 use crate::worker::Worker;
 use crate::worker::connection::Phase;
+use crate::worker::heartbeat::Look;
 
 /// How many close timeouts the sending of what waits may take in all.
 const PROLONGED_TIMES_MAX: u64 = 12;
@@ -65,15 +66,16 @@ impl<D: Driver, H: Handler> Worker<D, H> {
 
     /// Acts on the deadlines that have passed.
     pub(super) fn expire(&mut self) {
-        let mut fired = mem::take(&mut self.fired);
-        self.deadlines.expire(self.context.now_ms, &mut fired);
-        for slot in fired.drain(..) {
-            if let Some(key) = self.connections.key_of(slot) {
-                self.handle_deadline(key);
-                self.apply_commands();
-            }
+        self.deadlines.expire(self.context.now_ms, &mut self.fired);
+        // All keys first: connections that were quiet are not in the cache, and these reads don't wait for
+        // each other.
+        let mut due = mem::take(&mut self.due);
+        due.extend(self.fired.drain(..).filter_map(|slot| self.connections.key_of(slot)));
+        for key in due.drain(..) {
+            self.handle_deadline(key);
+            self.apply_commands();
         }
-        self.fired = fired;
+        self.due = due;
     }
 
     fn handle_deadline(&mut self, key: Key) {
@@ -95,8 +97,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 connection.is_scheduled = false;
                 let is_due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now_ms);
                 let Some(mut active) = connection.active.take() else {
-                    self.look_at(key);
-                    self.touch(key);
+                    match self.look_at(key) {
+                        Look::Again { at_ms } => self.deadlines.arm(key.slot, at_ms),
+                        Look::Settle => self.touch(key),
+                    }
                     return;
                 };
                 let (stalled, late) = (is_due(active.stall_deadline_ms), is_due(active.assembly_deadline_ms));

@@ -30,41 +30,50 @@ const BUSY_MS: u64 = 1_000;
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Looks at an open connection whose entry in the wheel came up.
-    pub(super) fn look_at(&mut self, key: Key) {
-        let context = &mut self.context;
+    pub(super) fn look_at(&mut self, key: Key) -> Look {
         let count = self.connections.len();
-        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_idle()) else { return };
-        let was_lively = mem::take(&mut connection.is_lively);
-        if context.options.hibernate_after_ms.is_some() && !was_lively && !connection.hibernates {
-            connection.hibernates = true;
-            context.counters.hibernations += 1;
-        }
-        let Some(due_ms) = beat_due_ms(connection, context) else { return };
-        if due_ms > context.now_ms {
-            return;
-        }
-        if connection.was_asked {
+        let context = &mut self.context;
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.is_idle()) else {
+            return Look::Settle;
+        };
+        let falls_asleep = !mem::take(&mut connection.is_lively)
+            && !connection.hibernates
+            && context.options.hibernate_after_ms.is_some();
+        connection.hibernates |= falls_asleep;
+        context.counters.hibernations += u64::from(falls_asleep);
+        let is_due = beat_due_ms(connection, context).is_some_and(|due_ms| due_ms <= context.now_ms);
+        if is_due && connection.was_asked {
             context.counters.silent += 1;
             connection.end_silence(key, context);
-            return;
+            return Look::Settle;
         }
-        if let Some(beat) = context.options.ping
-            && !mem::take(&mut connection.has_turn)
-        {
-            let at_ms = context.pacer.place(context.now_ms, beat.interval_ms, count);
-            if at_ms > context.now_ms {
-                // It comes up again when it is its turn.
-                connection.has_turn = true;
-                connection.quiet_since = tick_of(at_ms.saturating_sub(beat.interval_ms));
-                return;
+        if is_due && connection.takes_turn(count, context) {
+            let active = connection.active.get_or_insert_with(|| context.take_active(connection.deflate));
+            active.queue.push_static(PING);
+            connection.was_asked = true;
+            connection.quiet_since = context.tick;
+            context.counters.pings += 1;
+            return Look::Settle;
+        }
+        match connection.next_look_ms(context) {
+            Some(at_ms) if !falls_asleep => {
+                connection.is_scheduled = true;
+                Look::Again { at_ms }
             }
+            _ => Look::Settle,
         }
-        let active = connection.active.get_or_insert_with(|| context.take_active(connection.deflate));
-        active.queue.push_static(PING);
-        connection.was_asked = true;
-        connection.quiet_since = context.tick;
-        context.counters.pings += 1;
     }
+}
+
+/// What follows a look at a connection.
+pub(super) enum Look {
+    /// Nothing but another look.
+    Again {
+        /// When.
+        at_ms: u64,
+    },
+    /// Something has to be asked for.
+    Settle,
 }
 
 impl Connection {
@@ -77,6 +86,17 @@ impl Connection {
         let part = u64::from(slot.wrapping_mul(GOLDEN_RATIO));
         let ago = (ticks * part) >> u32::BITS;
         self.quiet_since = tick.wrapping_sub(u32::try_from(ago).unwrap_or(u32::MAX));
+    }
+
+    /// Whether this is the time for a ping that is due. If many are, it comes up again when it is its turn.
+    fn takes_turn<H: Handler>(&mut self, count: usize, context: &mut Context<H>) -> bool {
+        let Some(beat) = context.options.ping.filter(|_| !mem::take(&mut self.has_turn)) else { return true };
+        let at_ms = context.pacer.place(context.now_ms, beat.interval_ms, count);
+        if at_ms > context.now_ms {
+            self.has_turn = true;
+            self.quiet_since = tick_of(at_ms.saturating_sub(beat.interval_ms));
+        }
+        at_ms <= context.now_ms
     }
 
     /// When the wheel is to bring this connection up for a look.

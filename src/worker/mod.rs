@@ -147,6 +147,7 @@ pub struct Worker<D, H> {
     touched: Vec<Key>,
     completions: Vec<Completion>,
     fired: Vec<u32>,
+    due: Vec<Key>,
     receivers: Vec<Key>,
 }
 
@@ -170,6 +171,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             touched: Vec::new(),
             completions: Vec::new(),
             fired: Vec::new(),
+            due: Vec::new(),
             receivers: Vec::new(),
         }
     }
