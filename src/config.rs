@@ -28,6 +28,10 @@ pub struct Options {
     /// never. It finds peers that are gone for a fifth of what pings cost, but keeps no proxy on the way open,
     /// and says nothing of whether the peer's program still runs: see `worker.ping` for that.
     pub keepalive: Option<Beat>,
+    /// How many bytes the server may take, its connections' share of the kernel's memory included; `None` for
+    /// what there is when it starts. From 90 % of it on nobody is accepted, from 95 % on the slowest and newest
+    /// connections are closed with 1013.
+    pub memory_max: Option<u64>,
     /// Who handles SIGINT and SIGTERM.
     pub signals: Signals,
     /// Limits and deadlines of connections.
@@ -42,6 +46,7 @@ impl Default for Options {
             connections_max: None,
             spin_us: 0,
             keepalive: None,
+            memory_max: None,
             signals: Signals::default(),
             worker: worker::Options::default(),
         }

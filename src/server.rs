@@ -15,12 +15,17 @@ use crate::ring;
 use crate::ring::{CoreShare, Doorbell, Features, RingDriver, RingHandle, StartError};
 use crate::sys::capacity::{Capacity, Rings, Table};
 use crate::sys::listener::Keepalive;
+use crate::sys::process::Process;
+use crate::sys::supply::Supply;
 use crate::sys::{affinity, limits, listener};
 use crate::worker;
 use crate::worker::{Beat, Counters, Handle, Mailbox, Peer, Worker};
 
 /// Submissions that a turn may queue before it has to make a system call.
 const RING_ENTRIES: u32 = 4096;
+
+/// A budget of memory that leaves room for the workers themselves.
+const MEMORY_MIN: u64 = 64 << 20;
 
 /// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -219,7 +224,7 @@ impl Server {
             .collect();
         let doorbell = Doorbell::new().map_err(|error| StartError::explain(&error, &features.machine))?;
         let handle = Handle::new(peers.clone(), doorbell);
-        let control = Control::start(handle.clone(), options.signals)
+        let control = Control::start(handle.clone(), options.signals, memory_max(options.memory_max)?)
             .map_err(|source| Error::System { what: "start the control thread", source })?;
         let stopper = control.stopper();
         let workers = starting.into_iter().map(|worker| worker.go(peers.clone(), handle.clone())).collect();
@@ -432,6 +437,17 @@ fn rings(options: &Options, count: usize) -> Rings {
         connections_max: options.connections_max,
         backlog: listener::BACKLOG,
     }
+}
+
+/// How many bytes the server may take: what was asked for, or what there is for it now.
+fn memory_max(asked: Option<u64>) -> Result<Option<u64>, Error> {
+    if let Some(bytes) = asked.filter(|&bytes| bytes < MEMORY_MIN) {
+        let advice = "give at least 64 MiB (67108864), or leave it to what the machine has";
+        return Err(Error::Option { name: "memory", value: bytes.to_string(), advice });
+    }
+    let supply = Supply::read();
+    let left = supply.memory.into_iter().chain(supply.group.map(|group| group.left)).min();
+    Ok(asked.or(left.map(|left| left + Process::Own.resident_bytes().unwrap_or(0))))
 }
 
 /// Heartbeats of no time would never end, and the kernel counts in seconds, up to `32767`.

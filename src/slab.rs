@@ -147,14 +147,19 @@ impl<T> Table<T> {
 
     /// The keys of all values, by slot.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// All values with their keys, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         let pages = self.pages.iter().enumerate().filter(|(_, page)| page.len > 0);
         let entries = pages.flat_map(|(number, page)| {
             let entries = page.entries.iter().flat_map(|entries| entries.iter());
             entries.enumerate().map(move |(index, entry)| (number * PAGE_LEN + index, entry))
         });
-        entries.filter(|(_, entry)| entry.value.is_some()).map(|(slot, entry)| Key {
-            slot: u32::try_from(slot).expect("slots are inserted as u32"),
-            generation: entry.generation,
+        entries.filter_map(|(slot, entry)| {
+            let slot = u32::try_from(slot).expect("slots are inserted as u32");
+            entry.value.as_ref().map(|value| (Key { slot, generation: entry.generation }, value))
         })
     }
 

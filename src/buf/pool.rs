@@ -135,6 +135,14 @@ impl Pool {
         }
     }
 
+    /// Lets go of all free blocks.
+    pub fn give_up(&mut self) {
+        for class in &mut self.free {
+            *class = Class::default();
+        }
+        self.retained_bytes = 0;
+    }
+
     /// Counts `len` bytes that were copied into a block of this pool.
     pub fn count_copy(&mut self, len: usize) {
         self.copied_bytes += len as u64;

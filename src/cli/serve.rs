@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::bench::parse_time;
 use crate::cli::{heartbeat, print};
 use crate::config::{DEVELOPMENT_ADDRESS, Options};
 use crate::control::Signals;
@@ -36,9 +37,22 @@ pub(super) struct Arguments {
     /// dedicated (windows of 32 KiB), or dedicated:BITS (windows of 2^BITS bytes, 9 to 15)
     #[arg(long, value_name = "POLICY", default_value = "off", env = "RINGSOCK_DEFLATE", value_parser = policy)]
     deflate: Policy,
+    /// Memory that the server may take, its connections' share of the kernel's included, such as 512M or 8G.
+    /// From 90 % on nobody is accepted, from 95 % on the slowest and newest are closed
+    /// [default: what there is when it starts]
+    #[arg(long, value_name = "BYTES", env = "RINGSOCK_MEMORY", value_parser = bytes)]
+    memory: Option<u64>,
+    /// After how long without messages a connection is polled instead of received from, which spares the
+    /// kernel 600 bytes, or off
+    #[arg(long, value_name = "TIME", default_value = "10s", env = "RINGSOCK_HIBERNATE_AFTER", value_parser = hibernation)]
+    hibernate_after: Hibernation,
     #[command(flatten)]
     heartbeat: heartbeat::HeartbeatArguments,
 }
+
+/// After how many milliseconds connections hibernate, if ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Hibernation(Option<u64>);
 
 /// More than this is more than any wake-up takes.
 const SPIN_US_MAX: i64 = 10_000;
@@ -61,6 +75,26 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.ok_or_else(|| format!("give an address and a port, such as {DEVELOPMENT_ADDRESS} or [::]:9001"))
 }
 
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) if text.ends_with('K') => (digits, 10),
+        Some(digits) if text.ends_with('M') => (digits, 20),
+        Some(digits) => (digits, 30),
+        None => (text, 0),
+    };
+    let bytes = digits.parse().ok().and_then(|count: u64| count.checked_mul(1 << shift));
+    bytes.ok_or_else(|| String::from("give a number of bytes, or one with K, M or G, such as 512M"))
+}
+
+fn hibernation(text: &str) -> Result<Hibernation, String> {
+    if text == "off" {
+        return Ok(Hibernation(None));
+    }
+    let time = parse_time(text)?;
+    let ms = u64::try_from(time.as_millis()).ok().filter(|&ms| ms > 0);
+    ms.map(|ms| Hibernation(Some(ms))).ok_or_else(|| String::from("give at least 1ms, or off"))
+}
+
 fn policy(text: &str) -> Result<Policy, String> {
     let bits = |bits: &str| bits.parse().ok().filter(|bits| *bits >= WINDOW_BITS_MIN).and_then(WindowBits::new);
     let policy = match text.split_once(':') {
@@ -80,6 +114,8 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     options.connections_max = arguments.connections;
     options.spin_us = arguments.spin_us;
     options.signals = Signals::Handled;
+    options.memory_max = arguments.memory;
+    options.worker.hibernate_after_ms = arguments.hibernate_after.0;
     arguments.heartbeat.apply(&mut options);
     let compression = arguments.deflate;
     let heartbeat = heartbeat::describe(&options);
@@ -142,4 +178,22 @@ fn print_farewell(counters: &[Counters]) {
         sum(|worker| worker.pings),
         sum(|worker| worker.silent),
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_read() {
+        for (text, expect) in [("4096", 4096), ("1K", 1 << 10), ("512M", 512 << 20), ("8G", 8 << 30)] {
+            assert_eq!(bytes(text), Ok(expect));
+        }
+        for text in ["", "G", "-1M", "1T", "99999999999G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert_eq!(hibernation("off"), Ok(Hibernation(None)));
+        assert_eq!(hibernation("2s"), Ok(Hibernation(Some(2_000))));
+        assert!(hibernation("0s").is_err());
+    }
 }

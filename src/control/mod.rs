@@ -1,15 +1,20 @@
 //! The control plane: one thread with a `tokio-uring` runtime for everything that is not
 //! per-message. It owns the signals and the stop; workers are told through their mailboxes.
 
+mod memory;
 mod signal;
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::{io, thread};
+use std::time::Duration;
+use std::{io, mem, thread};
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
-use crate::worker::Handle;
+use crate::worker::{Handle, Pressure};
+
+use memory::Memory;
 
 /// Who stops the server on SIGINT and SIGTERM.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,12 +64,13 @@ impl Stopper {
 }
 
 impl Control {
-    /// Starts the thread that controls the workers of `handle`.
+    /// Starts the thread that controls the workers of `handle`, and watches that the server takes no more than
+    /// `memory_max` bytes, if it is given.
     ///
     /// # Errors
     ///
     /// If the thread, its runtime or its signal handlers can't be had.
-    pub fn start(handle: Handle, signals: Signals) -> io::Result<Self> {
+    pub fn start(handle: Handle, signals: Signals, memory_max: Option<u64>) -> io::Result<Self> {
         let (orders, inbox) = watch::channel(Order::Run);
         let (ready, is_ready) = mpsc::channel();
         let thread = thread::Builder::new().name("ringsock-control".into()).spawn(move || {
@@ -73,7 +79,7 @@ impl Control {
                     Ok(signals) => {
                         // Nobody waits for the answer only if the start was given up.
                         let _ = ready.send(Ok(()));
-                        run(&handle, inbox, signals).await;
+                        run(&handle, inbox, signals, memory_max.map(Memory::new)).await;
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));
@@ -105,8 +111,19 @@ impl Control {
     }
 }
 
-async fn run(handle: &Handle, mut inbox: watch::Receiver<Order>, mut signals: signal::Signals) {
+/// How often memory is looked at.
+const MEMORY_LOOK: Duration = Duration::from_millis(100);
+
+async fn run(
+    handle: &Handle,
+    mut inbox: watch::Receiver<Order>,
+    mut signals: signal::Signals,
+    mut memory: Option<Memory>,
+) {
     let mut given = Order::Run;
+    let mut looks = tokio::time::interval(MEMORY_LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pressure = Pressure::Calm;
     loop {
         let order = tokio::select! {
             changed = inbox.changed() => match changed {
@@ -118,6 +135,17 @@ async fn run(handle: &Handle, mut inbox: watch::Receiver<Order>, mut signals: si
                 }
                 Err(_) => Order::End,
             },
+            _ = looks.tick(), if memory.is_some() => {
+                let Some(memory) = &mut memory else { continue };
+                let before = mem::replace(&mut pressure, memory.look(handle.connections()));
+                // Each word has the workers part with some more.
+                if (pressure != before || pressure == Pressure::Short)
+                    && let Err(error) = handle.press(pressure)
+                {
+                    tracing::error!("memory runs short, and a worker could not be told: {error}");
+                }
+                continue;
+            }
             () = signals.next() => if given == Order::Run { Order::Stop } else { Order::Abort },
         };
         given = order.max(given);

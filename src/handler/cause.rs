@@ -17,6 +17,8 @@ pub enum CloseCause {
     Stalled,
     /// Nothing was heard of it for too long, not even an answer to a heartbeat.
     Silent,
+    /// The server has too little memory, and parts with the slowest and newest.
+    Overload,
     /// The server stops.
     Shutdown,
     /// The peer went away without a Close: FIN, or an error of the network.
@@ -33,6 +35,7 @@ impl CloseCause {
             Self::Peer(None) => 1005,
             Self::Protocol(error) => error.close_code().get(),
             Self::SlowConsumer => CloseCode::POLICY_VIOLATION.get(),
+            Self::Overload => CloseCode::TRY_AGAIN_LATER.get(),
             Self::Shutdown => CloseCode::GOING_AWAY.get(),
             Self::Stalled | Self::Silent | Self::Lost => 1006,
         }

@@ -13,6 +13,8 @@ use crate::slab::Key;
 /// What a worker asked for, in order. Sends are kept as their bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Asked {
+    Accept,
+    CancelAccept,
     Receive(u32),
     Poll(u32, usize),
     ReceiveNow(u32),
@@ -104,9 +106,13 @@ impl Driver for ScriptedDriver {
         self.state.borrow().now_ms
     }
 
-    fn accept(&mut self) {}
+    fn accept(&mut self) {
+        self.ask(Asked::Accept);
+    }
 
-    fn cancel_accept(&mut self) {}
+    fn cancel_accept(&mut self) {
+        self.ask(Asked::CancelAccept);
+    }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let asked = if mode == ReceiveMode::Now { Asked::ReceiveNow } else { Asked::Receive };

@@ -20,6 +20,12 @@ pub fn forbid_huge_pages() -> io::Result<()> {
     }
 }
 
+/// Has the allocator give the kernel back what it keeps for this thread.
+pub fn give_back() {
+    // SAFETY: it may be called at any time from any thread, and frees nothing that is in use.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 use crate::handler::Handler;
 use crate::ring::Driver;
 use crate::slab::Key;
-use crate::worker::Worker;
 use crate::worker::connection::{Connection, Phase};
+use crate::worker::{Pressure, Worker};
 
 /// How long accepting pauses for want of descriptors or memory: asking again at once would spin.
 const PAUSE_MS: u64 = 100;
@@ -39,6 +39,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let key = self.connections.insert(slot, Connection::new(self.context.turn_mark(), hibernates));
         let key = key.expect("the slot was free, or has just been freed");
         self.context.counters.accepted += 1;
+        self.newest.push(key);
         self.touch(key);
         if self.stopping
             && let Some(connection) = self.connections.get_mut(key)
@@ -75,7 +76,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         // A pause that is over must not go on bounding the wait, or the loop would spin while there
         // is no room.
         acceptor.resume_at_ms.take_if(|at| *at <= now_ms);
-        let wanted = room && acceptor.resume_at_ms.is_none() && !self.stopping;
+        let wanted = room && acceptor.resume_at_ms.is_none() && self.pressure == Pressure::Calm && !self.stopping;
         if wanted && !acceptor.armed {
             acceptor.armed = true;
             self.driver.accept();

@@ -105,7 +105,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.touch(key);
     }
 
-    fn close_connection(&mut self, key: Key, code: CloseCode, reason: &str, cause: CloseCause) {
+    pub(super) fn close_connection(&mut self, key: Key, code: CloseCode, reason: &str, cause: CloseCause) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Open {
             let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));

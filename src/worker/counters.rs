@@ -33,6 +33,8 @@ pub struct Counters {
     pub silent: u64,
     /// How often a connection that was received from went into hibernation.
     pub hibernations: u64,
+    /// Connections ended for want of memory.
+    pub shed: u64,
     /// Peers that left without a Close.
     pub lost: u64,
     /// Connections cut because they did not end in time after our Close.

@@ -6,7 +6,7 @@ use crate::buf::SharedFrame;
 use crate::handler::ConnectionId;
 use crate::proto::ws::CloseCode;
 use crate::ring::Doorbell;
-use crate::worker::{Mail, Peer};
+use crate::worker::{Mail, Peer, Pressure};
 
 /// Reaches every connection of a running server from any thread.
 #[derive(Clone, Debug)]
@@ -80,6 +80,21 @@ impl Handle {
     pub fn close(&self, connection: ConnectionId, code: CloseCode, reason: &str) -> Result<(), PostError> {
         let mail = Mail::Close { key: connection.key, code, reason: reason.into() };
         self.post(usize::from(connection.worker), mail)
+    }
+
+    /// Tells every worker how short memory is.
+    ///
+    /// # Errors
+    ///
+    /// The first worker that can't be woken. The others are told nevertheless.
+    pub fn press(&self, pressure: Pressure) -> Result<(), PostError> {
+        self.order(|peer| peer.mailbox.press(pressure))
+    }
+
+    /// How many connections there are, open, opening or closing.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.peers.iter().map(|peer| u64::from(peer.mailbox.connections())).sum()
     }
 
     /// Has every worker close its connections with 1001 and end.

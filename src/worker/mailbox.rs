@@ -1,7 +1,7 @@
 //! What other threads may ask of a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -9,11 +9,18 @@ use crate::buf::SharedFrame;
 use crate::proto::ws::CloseCode;
 use crate::ring::RingHandle;
 use crate::slab::Key;
+use crate::worker::Pressure;
 
 /// How much may wait for a worker. A full mailbox refuses, and the sender counts it.
 const CAPACITY: usize = 8192;
 /// How much of it messages may fill. The rest is for closes: who sheds load must get through.
 const MESSAGES_MAX: usize = CAPACITY / 2;
+
+/// There is nothing new about memory.
+const NO_WORD: u8 = 0;
+const CALM: u8 = 1;
+const TIGHT: u8 = 2;
+const SHORT: u8 = 3;
 
 const RUNNING: u8 = 0;
 const STOPPING: u8 = 1;
@@ -72,6 +79,10 @@ pub struct Mailbox {
     /// Somebody has woken the worker since it last looked.
     rung: AtomicBool,
     order: AtomicU8,
+    /// The last word about memory that the worker has not seen.
+    pressure: AtomicU8,
+    /// How many connections the worker has.
+    connections: AtomicU32,
 }
 
 impl Mailbox {
@@ -96,6 +107,40 @@ impl Mailbox {
     /// Orders the worker to stop at once. Wake it afterwards.
     pub fn abort(&self) {
         self.order.fetch_max(ABORTED, Ordering::AcqRel);
+    }
+
+    /// Tells how short memory is. Wake the worker afterwards.
+    pub fn press(&self, pressure: Pressure) {
+        let word = match pressure {
+            Pressure::Calm => CALM,
+            Pressure::Tight => TIGHT,
+            Pressure::Short => SHORT,
+        };
+        self.pressure.store(word, Ordering::Release);
+    }
+
+    /// How many connections the worker had after its last turn.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Takes what was said about memory since the last call.
+    pub(super) fn take_pressure(&self) -> Option<Pressure> {
+        // Most turns only read.
+        if self.pressure.load(Ordering::Relaxed) == NO_WORD {
+            return None;
+        }
+        match self.pressure.swap(NO_WORD, Ordering::AcqRel) {
+            CALM => Some(Pressure::Calm),
+            TIGHT => Some(Pressure::Tight),
+            SHORT => Some(Pressure::Short),
+            _ => None,
+        }
+    }
+
+    pub(super) fn show_connections(&self, count: usize) {
+        self.connections.store(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Says that the worker has ended and never looks again.
@@ -143,6 +188,12 @@ impl Mailbox {
 
 impl Default for Mailbox {
     fn default() -> Self {
-        Self { queue: ArrayQueue::new(CAPACITY), rung: AtomicBool::new(false), order: AtomicU8::new(RUNNING) }
+        Self {
+            queue: ArrayQueue::new(CAPACITY),
+            rung: AtomicBool::new(false),
+            order: AtomicU8::new(RUNNING),
+            pressure: AtomicU8::new(NO_WORD),
+            connections: AtomicU32::new(0),
+        }
     }
 }

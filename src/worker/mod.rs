@@ -24,6 +24,7 @@ mod expire;
 mod handle;
 mod heartbeat;
 mod mailbox;
+mod pressure;
 mod receive;
 mod send;
 mod settle;
@@ -48,6 +49,7 @@ use crate::timer::Wheel;
 use accept::Acceptor;
 use connection::Connection;
 use context::Context;
+use pressure::Newest;
 use shortage::Shortage;
 
 pub use compression::Options as CompressionOptions;
@@ -55,6 +57,7 @@ pub use counters::Counters;
 pub use handle::{Handle, PostError};
 pub use heartbeat::Beat;
 pub use mailbox::{Mail, Mailbox, Peer};
+pub use pressure::Pressure;
 
 /// The limits that a worker keeps its connections to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -139,6 +142,8 @@ pub struct Worker<D, H> {
     /// The next turn must not wait: something has to follow a send that is done when it returns.
     hurry: bool,
     shortage: Shortage,
+    pressure: Pressure,
+    newest: Newest,
     /// Connections that have something to be received into blocks.
     readable: VecDeque<Key>,
     /// When free memory that was not needed for a while is given back.
@@ -166,6 +171,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             stopping: false,
             hurry: false,
             shortage: Shortage::default(),
+            pressure: Pressure::default(),
+            newest: Newest::default(),
             readable: VecDeque::new(),
             trim_at_ms: 0,
             touched: Vec::new(),
@@ -209,8 +216,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.handle_woken();
         }
         self.expire();
+        self.relieve();
         self.trim();
         self.settle_touched();
+        self.mailbox.show_connections(self.connections.len());
         self.context.counters.copied_bytes = self.context.pool.copied_bytes();
         let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
         Ok(if done { Status::Stopped } else { Status::Running })

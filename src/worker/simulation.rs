@@ -21,7 +21,7 @@ use crate::proto::http::{Refusal, Request, Upgrade};
 use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::proto::ws::{Limits, Message};
 use crate::ring::sim::{Ending, Fault, Random, SimDriver, Stop, World};
-use crate::worker::{Beat, CompressionOptions, Counters, Mailbox, Options, Status, Worker};
+use crate::worker::{Beat, CompressionOptions, Counters, Mailbox, Options, Pressure, Status, Worker};
 
 use script::{Script, Verdict};
 
@@ -113,7 +113,7 @@ fn run(seed: u64, tally: &mut Tally) {
     let table_len = options.connections_max.saturating_sub(u32::from(random.one_in(4))).max(1);
     let world = Rc::new(RefCell::new(World::new(random.next(), table_len, peers)));
     let mailbox = Arc::new(Mailbox::default());
-    let orders = mailbox.clone();
+    let (orders, memory) = (mailbox.clone(), mailbox.clone());
     // Most servers are stopped when nothing can happen any more, some in the middle of it all.
     let stopped_early = random.one_in(8);
     let at_ms = if stopped_early { random.below(500) as u64 } else { u64::MAX };
@@ -121,15 +121,26 @@ fn run(seed: u64, tally: &mut Tally) {
 
     let driver = SimDriver::new(world.clone());
     let mut worker = Worker::new(0, driver, Accountant::default(), options, mailbox, Vec::new());
+    // In some worlds memory runs short for a while.
+    let short_at = random.one_in(8).then(|| 1 + random.below(100));
     let turns = (1..TURN_COUNT_MAX)
-        .find(|_| worker.turn().expect("the simulated ring never fails") == Status::Stopped)
+        .find(|&turn| {
+            if let Some(at) = short_at {
+                match turn {
+                    _ if turn == at => memory.press(Pressure::Short),
+                    _ if turn == at + 3 => memory.press(Pressure::Calm),
+                    _ => {}
+                }
+            }
+            worker.turn().expect("the simulated ring never fails") == Status::Stopped
+        })
         .expect("every world comes to its end");
 
     world.borrow_mut().drain();
     let world = world.borrow();
     check_baseline(&worker, &world);
     for (script, peer) in scripts.iter().zip(&world.peers) {
-        script.check(peer, if stopped_early { Verdict::Prefix } else { Verdict::Whole });
+        script.check(peer, if stopped_early || short_at.is_some() { Verdict::Prefix } else { Verdict::Whole });
     }
     let rude = scripts.iter().filter(|script| script.may_time_out()).count();
     let Counters { close_timeouts, stalled, handshake_timeouts, silent, pings, hibernations, .. } = worker.counters();
@@ -185,7 +196,7 @@ fn simulated_worlds_end_as_the_reference_says() {
     for fault in Fault::ALL {
         assert!(tally.faults.get(&fault).is_some_and(|&count| count > 0), "{fault:?} never happened");
     }
-    for cause in ["Peer", "Protocol", "Lost", "Shutdown", "Stalled", "Silent"] {
+    for cause in ["Peer", "Protocol", "Lost", "Shutdown", "Stalled", "Silent", "Overload"] {
         assert!(tally.causes.contains_key(cause), "no connection ended by {cause}");
     }
     assert!(tally.pauses > 0 && tally.timeouts > 0, "pauses and timeouts happen");

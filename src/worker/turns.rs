@@ -8,7 +8,7 @@ use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
 use crate::timer::TICK_MS;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
-use crate::worker::{Beat, Mailbox, Options, Worker};
+use crate::worker::{Beat, Mailbox, Options, Pressure, Worker};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -23,6 +23,7 @@ fn awake() -> Options {
 
 struct Bench {
     hand: Hand,
+    mailbox: Arc<Mailbox>,
     worker: Worker<ScriptedDriver, Echo>,
 }
 
@@ -35,8 +36,9 @@ impl Bench {
     fn open_with(count: u32, options: Options) -> Self {
         let hand = Hand::default();
         let options = Options { handshake_timeout_ms: TIMEOUT_MS, close_timeout_ms: TIMEOUT_MS, ..options };
-        let worker = Worker::new(0, hand.driver(), Echo::default(), options, Arc::new(Mailbox::default()), Vec::new());
-        let mut bench = Self { hand, worker };
+        let mailbox = Arc::new(Mailbox::default());
+        let worker = Worker::new(0, hand.driver(), Echo::default(), options, mailbox.clone(), Vec::new());
+        let mut bench = Self { hand, mailbox, worker };
         let all = |what: fn() -> Happens<'static>| (0..count).map(|slot| (slot, what())).collect::<Vec<_>>();
         bench.turn(0, &all(|| Accepted));
         bench.turn(SOON_MS, &all(|| Received(REQUEST)));
@@ -253,4 +255,19 @@ fn without_buffers_what_the_poll_told_of_is_received_later() {
     bench.turn(60, &[(0, Ended(ReceiveEnd::Drained))]);
     bench.turn(61, &[(0, Readable)]);
     assert_eq!(bench.turn(62, &[(0, Ended(ReceiveEnd::NoBuffers))]), [Asked::ReceiveNow(0)]);
+}
+
+#[test]
+fn while_memory_is_tight_nobody_is_accepted_and_when_it_is_short_the_newest_are_closed() {
+    let mut bench = Bench::open(65);
+    bench.mailbox.press(Pressure::Tight);
+    assert_eq!(bench.turn(60, &[]), []);
+    assert_eq!(bench.turn(61, &[]), [Asked::CancelAccept]);
+    bench.mailbox.press(Pressure::Short);
+    let close = |slot| Asked::Send(slot, b"\x88\x0f\x03\xf5out of memory".to_vec());
+    assert_eq!(bench.turn(62, &[]), [close(64), close(63)], "one in 64");
+    assert_eq!(bench.turn(63, &[]), [], "once for each word");
+    bench.mailbox.press(Pressure::Short);
+    assert_eq!(bench.turn(64, &[]), [close(62), close(61)]);
+    assert_eq!((bench.worker.counters().shed, bench.mailbox.connections()), (4, 65));
 }

@@ -23,6 +23,9 @@ impl CloseCode {
     /// 1011: the server met a condition that it did not expect.
     pub const INTERNAL_ERROR: Self = Self(1011);
 
+    /// 1013: the server is overloaded; the peer may try again later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+
     /// Takes a code that may stand in a Close frame, or `None`.
     ///
     /// Allowed are the codes registered for the wire (1000 to 1003 and 1007 to 1014), those of

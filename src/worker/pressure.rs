@@ -1,0 +1,99 @@
+//! What a worker does when the server's memory runs short: accept nobody, then part with some.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use crate::handler::{CloseCause, Handler};
+use crate::proto::ws::CloseCode;
+use crate::ring::Driver;
+use crate::slab::Key;
+use crate::sys::memory;
+use crate::worker::Worker;
+use crate::worker::connection::Phase;
+
+/// How short the server's memory is.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Pressure {
+    /// There is room.
+    #[default]
+    Calm,
+    /// Nobody is accepted any more.
+    Tight,
+    /// Connections are closed, too: those for which most waits to be sent, and the newest.
+    Short,
+}
+
+/// Which part of its connections a worker parts with when it is told, and how many at most.
+const SHED_SHARE: usize = 64;
+const SHED_MAX: usize = 512;
+
+/// The connections that were accepted last, the newest at the end.
+#[derive(Debug, Default)]
+pub(super) struct Newest(VecDeque<Key>);
+
+impl Newest {
+    pub(super) fn push(&mut self, key: Key) {
+        if self.0.len() == SHED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(key);
+    }
+}
+
+impl<D: Driver, H: Handler> Worker<D, H> {
+    /// Does what the last word about memory calls for, once for each word.
+    pub(super) fn relieve(&mut self) {
+        let Some(pressure) = self.mailbox.take_pressure() else { return };
+        self.pressure = pressure;
+        if pressure == Pressure::Calm {
+            return;
+        }
+        if pressure == Pressure::Short {
+            self.shed();
+        }
+        self.context.pool.give_up();
+        memory::give_back();
+    }
+
+    /// Parts with the slowest, whose memory is free at once, then with the newest.
+    fn shed(&mut self) {
+        let count = self.connections.len().div_ceil(SHED_SHARE).min(SHED_MAX);
+        let mut slow: Vec<(Reverse<usize>, Key)> = self
+            .connections
+            .iter()
+            .map(|(key, connection)| (Reverse(connection.queued_bytes()), key))
+            .filter(|(Reverse(bytes), _)| *bytes > 0)
+            .collect();
+        if slow.len() > count {
+            slow.select_nth_unstable(count);
+            slow.truncate(count);
+        }
+        let mut left = count - slow.len();
+        for (_, key) in slow {
+            self.let_go(key);
+        }
+        while left > 0
+            && let Some(key) = self.newest.0.pop_back()
+        {
+            left -= usize::from(self.let_go(key));
+        }
+    }
+
+    /// Ends a connection for want of memory: one that would only make more wait for it at once, others with
+    /// a Close. Says whether there was anything to end.
+    fn let_go(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        match connection.phase {
+            Phase::Open if connection.queued_bytes() == 0 => {
+                self.close_connection(key, CloseCode::TRY_AGAIN_LATER, "out of memory", CloseCause::Overload);
+            }
+            Phase::Upgrading | Phase::Open | Phase::Closing | Phase::Finishing => {
+                connection.die(key, CloseCause::Overload, &mut self.context);
+                self.touch(key);
+            }
+            Phase::Dying => return false,
+        }
+        self.context.counters.shed += 1;
+        true
+    }
+}
