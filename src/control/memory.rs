@@ -15,44 +15,58 @@ const SLACK: u64 = 3;
 #[derive(Debug)]
 pub(super) struct Memory {
     budget: u64,
-    pressure: Pressure,
+    level: Level,
+    /// How much more is used than leaves room for others.
+    excess: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Level {
+    Calm,
+    Tight,
+    Short,
 }
 
 impl Memory {
     pub(super) fn new(budget: u64) -> Self {
-        Self { budget, pressure: Pressure::Calm }
+        Self { budget, level: Level::Calm, excess: 0 }
     }
 
-    /// Looks again; `connections` is how many there are.
-    pub(super) fn look(&mut self, connections: u64) -> Pressure {
+    /// Looks again; `connections` is how many there are. What is too much is the worker's share of `workers`.
+    pub(super) fn look(&mut self, connections: u64, workers: u64) -> Pressure {
         // What can't be read says nothing; the last word stands.
         if let Ok(resident) = Process::Own.resident_bytes() {
             let used = resident + connections * CONNECTION_KERNEL_BYTES;
-            let pressure = judge(used, self.budget, self.pressure);
-            if pressure != self.pressure {
+            let level = judge(used, self.budget, self.level);
+            if level != self.level {
                 let (used, budget) = (used >> 20, self.budget >> 20);
-                match pressure {
-                    Pressure::Calm => tracing::info!("memory: {used} of {budget} MiB; connections are accepted again"),
-                    Pressure::Tight => {
+                match level {
+                    Level::Calm => tracing::info!("memory: {used} of {budget} MiB; connections are accepted again"),
+                    Level::Tight => {
                         tracing::warn!("memory: {used} of {budget} MiB; nobody is accepted until it falls");
                     }
-                    Pressure::Short => {
+                    Level::Short => {
                         tracing::warn!("memory: {used} of {budget} MiB; the slowest and newest are closed");
                     }
                 }
             }
-            self.pressure = pressure;
+            self.level = level;
+            self.excess = used.saturating_sub(self.budget / 100 * TIGHT);
         }
-        self.pressure
+        match self.level {
+            Level::Calm => Pressure::Calm,
+            Level::Tight => Pressure::Tight,
+            Level::Short => Pressure::Short { bytes: self.excess / workers.max(1) },
+        }
     }
 }
 
-fn judge(used: u64, budget: u64, before: Pressure) -> Pressure {
+fn judge(used: u64, budget: u64, before: Level) -> Level {
     let percent = |used: u64| used.saturating_mul(100) / budget.max(1);
     let of = |percent| match percent {
-        SHORT.. => Pressure::Short,
-        TIGHT.. => Pressure::Tight,
-        _ => Pressure::Calm,
+        SHORT.. => Level::Short,
+        TIGHT.. => Level::Tight,
+        _ => Level::Calm,
     };
     let now = of(percent(used));
     if now < before { before.min(of(percent(used) + SLACK)) } else { now }
@@ -64,17 +78,17 @@ mod tests {
 
     #[test]
     fn pressure_grows_at_once_and_eases_late() {
-        let mut before = Pressure::Calm;
+        let mut before = Level::Calm;
         for (used, expect) in [
-            (899, Pressure::Calm),
-            (900, Pressure::Tight),
-            (950, Pressure::Short),
-            (2_000, Pressure::Short),
-            (920, Pressure::Short),
-            (919, Pressure::Tight),
-            (870, Pressure::Tight),
-            (869, Pressure::Calm),
-            (899, Pressure::Calm),
+            (899, Level::Calm),
+            (900, Level::Tight),
+            (950, Level::Short),
+            (2_000, Level::Short),
+            (920, Level::Short),
+            (919, Level::Tight),
+            (870, Level::Tight),
+            (869, Level::Calm),
+            (899, Level::Calm),
         ] {
             before = judge(used, 1_000, before);
             assert_eq!(before, expect, "{used} of 1,000");

@@ -137,9 +137,9 @@ async fn run(
             },
             _ = looks.tick(), if memory.is_some() => {
                 let Some(memory) = &mut memory else { continue };
-                let before = mem::replace(&mut pressure, memory.look(handle.connections()));
+                let before = mem::replace(&mut pressure, memory.look(handle.connections(), handle.workers()));
                 // Each word has the workers part with some more.
-                if (pressure != before || pressure == Pressure::Short)
+                if (pressure != before || matches!(pressure, Pressure::Short { .. }))
                     && let Err(error) = handle.press(pressure)
                 {
                     tracing::error!("memory runs short, and a worker could not be told: {error}");

@@ -91,6 +91,12 @@ impl Handle {
         self.order(|peer| peer.mailbox.press(pressure))
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> u64 {
+        self.peers.len() as u64
+    }
+
     /// How many connections there are, open, opening or closing.
     #[must_use]
     pub fn connections(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! What other threads may ask of a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -81,6 +81,8 @@ pub struct Mailbox {
     order: AtomicU8,
     /// The last word about memory that the worker has not seen.
     pressure: AtomicU8,
+    /// How much it is to part with, if memory is short.
+    excess_bytes: AtomicU64,
     /// How many connections the worker has.
     connections: AtomicU32,
 }
@@ -114,7 +116,10 @@ impl Mailbox {
         let word = match pressure {
             Pressure::Calm => CALM,
             Pressure::Tight => TIGHT,
-            Pressure::Short => SHORT,
+            Pressure::Short { bytes } => {
+                self.excess_bytes.store(bytes, Ordering::Relaxed);
+                SHORT
+            }
         };
         self.pressure.store(word, Ordering::Release);
     }
@@ -134,7 +139,7 @@ impl Mailbox {
         match self.pressure.swap(NO_WORD, Ordering::AcqRel) {
             CALM => Some(Pressure::Calm),
             TIGHT => Some(Pressure::Tight),
-            SHORT => Some(Pressure::Short),
+            SHORT => Some(Pressure::Short { bytes: self.excess_bytes.load(Ordering::Relaxed) }),
             _ => None,
         }
     }
@@ -193,6 +198,7 @@ impl Default for Mailbox {
             rung: AtomicBool::new(false),
             order: AtomicU8::new(RUNNING),
             pressure: AtomicU8::new(NO_WORD),
+            excess_bytes: AtomicU64::new(0),
             connections: AtomicU32::new(0),
         }
     }

@@ -20,7 +20,10 @@ pub enum Pressure {
     /// Nobody is accepted any more.
     Tight,
     /// Connections are closed, too: those for which most waits to be sent, and the newest.
-    Short,
+    Short {
+        /// How many bytes this worker is to part with, as far as they wait for peers.
+        bytes: u64,
+    },
 }
 
 /// Which part of its connections a worker parts with when it is told, and how many at most.
@@ -48,29 +51,27 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         if pressure == Pressure::Calm {
             return;
         }
-        if pressure == Pressure::Short {
-            self.shed();
+        if let Pressure::Short { bytes } = pressure {
+            self.shed(bytes);
         }
         self.context.pool.give_up();
         memory::give_back();
     }
 
-    /// Parts with the slowest, whose memory is free at once, then with the newest.
-    fn shed(&mut self) {
-        let count = self.connections.len().div_ceil(SHED_SHARE).min(SHED_MAX);
-        let mut slow: Vec<(Reverse<usize>, Key)> = self
-            .connections
-            .iter()
-            .map(|(key, connection)| (Reverse(connection.queued_bytes()), key))
-            .filter(|(Reverse(bytes), _)| *bytes > 0)
-            .collect();
-        if slow.len() > count {
-            slow.select_nth_unstable(count);
-            slow.truncate(count);
-        }
-        let mut left = count - slow.len();
-        for (_, key) in slow {
-            self.let_go(key);
+    /// Parts with the slowest, whose memory is free at once: with a share of all connections at least, and with
+    /// more while what waits for them is less than `bytes`. If there are not so many, with the newest.
+    fn shed(&mut self, bytes: u64) {
+        let mut left = self.connections.len().div_ceil(SHED_SHARE).min(SHED_MAX);
+        let queued = self.connections.iter().map(|(key, connection)| (connection.queued_bytes() as u64, key));
+        let mut slow: Vec<(u64, Key)> = queued.filter(|(bytes, _)| *bytes > 0).collect();
+        slow.sort_unstable_by_key(|&(bytes, _)| Reverse(bytes));
+        let mut freed = 0;
+        for (bytes_of, key) in slow {
+            if left == 0 && freed >= bytes {
+                return;
+            }
+            freed += bytes_of;
+            left = left.saturating_sub(usize::from(self.let_go(key)));
         }
         while left > 0
             && let Some(key) = self.newest.0.pop_back()

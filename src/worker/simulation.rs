@@ -122,12 +122,13 @@ fn run(seed: u64, tally: &mut Tally) {
     let driver = SimDriver::new(world.clone());
     let mut worker = Worker::new(0, driver, Accountant::default(), options, mailbox, Vec::new());
     // In some worlds memory runs short for a while.
+    let short_by = random.below(100_000) as u64;
     let short_at = random.one_in(8).then(|| 1 + random.below(100));
     let turns = (1..TURN_COUNT_MAX)
         .find(|&turn| {
             if let Some(at) = short_at {
                 match turn {
-                    _ if turn == at => memory.press(Pressure::Short),
+                    _ if turn == at => memory.press(Pressure::Short { bytes: short_by }),
                     _ if turn == at + 3 => memory.press(Pressure::Calm),
                     _ => {}
                 }

@@ -263,11 +263,11 @@ fn while_memory_is_tight_nobody_is_accepted_and_when_it_is_short_the_newest_are_
     bench.mailbox.press(Pressure::Tight);
     assert_eq!(bench.turn(60, &[]), []);
     assert_eq!(bench.turn(61, &[]), [Asked::CancelAccept]);
-    bench.mailbox.press(Pressure::Short);
+    bench.mailbox.press(Pressure::Short { bytes: 0 });
     let close = |slot| Asked::Send(slot, b"\x88\x0f\x03\xf5out of memory".to_vec());
     assert_eq!(bench.turn(62, &[]), [close(64), close(63)], "one in 64");
     assert_eq!(bench.turn(63, &[]), [], "once for each word");
-    bench.mailbox.press(Pressure::Short);
+    bench.mailbox.press(Pressure::Short { bytes: 0 });
     assert_eq!(bench.turn(64, &[]), [close(62), close(61)]);
     assert_eq!((bench.worker.counters().shed, bench.mailbox.connections()), (4, 65));
 }
