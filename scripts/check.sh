@@ -14,7 +14,7 @@ main() {
     step 'documentation' document
     step 'documentation with private items' document --document-private-items
     step 'tests' cargo test --locked
-    step 'tests of the benchmark summary' python3 -B -m unittest discover perf
+    step 'tests of the programs in perf' python3 -B -m unittest discover perf
     echo
     echo 'all checks passed'
 }
