@@ -26,7 +26,9 @@ pub struct Options {
     pub spin_us: u32,
     /// When the kernel asks a peer of which nothing came for a sign of life, and when it gives it up; `None` for
     /// never. It finds peers that are gone for a fifth of what pings cost, but keeps no proxy on the way open,
-    /// and says nothing of whether the peer's program still runs: see `worker.ping` for that.
+    /// and says nothing of whether the peer's program still runs: see `worker.ping` for that. The kernel's timers
+    /// are coarse: all that come due within 2 s ask at once, and what exceeds `net.core.netdev_max_backlog` (1,000
+    /// by default) is dropped on its way. With a million connections and that default nearly all were given up.
     pub keepalive: Option<Beat>,
     /// How many bytes the server may take, its connections' share of the kernel's memory included; `None` for
     /// what there is when it starts. From 90 % of it on nobody is accepted, from 95 % on the slowest and newest
