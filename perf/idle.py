@@ -237,7 +237,11 @@ class Run:
         return self.share(*(f"{name}_cpu_{kind}_s" for kind in ("user", "system", "irq", "softirq")))
 
     def is_disturbed(self):
-        return self.busy("server") - self.share("server_user_s", "server_system_s") > DISTURBED_SHARE
+        return self.busy("server") - self.process() > DISTURBED_SHARE
+
+    def process(self):
+        """What the server's process used of its processor."""
+        return self.share("server_user_s", "server_system_s")
 
     def middle(self):
         return self.hold[len(self.hold) // 2]
@@ -348,10 +352,10 @@ class Figures:
         return pings / self.run.connection_seconds() * self.held if pings else 0.0
 
     def ping_cost(self):
-        """(µs of the server's process, µs of its processor) beyond the run without idle connections, in words."""
-        beyond = [measure(self.run) - measure(self.alone)
-                  for measure in (lambda run: run.share("server_user_s", "server_system_s"), lambda run: run.busy("server"))]
-        process, processor = (f"{share / self.pings() * 1e6:.1f} µs" if share > 0 else "too little to tell" for share in beyond)
+        """What was used beyond the run without idle connections, in words."""
+        beyond = (self.run.process() - self.alone.process(), self.run.busy("server") - self.alone.busy("server"))
+        process, processor = (f"{share / self.pings() * 1e6:.1f} µs" if share > 0 else "too little to tell"
+                              for share in beyond)
         return f"{process} of the server's process" + (
             "" if self.run.is_disturbed() or self.alone.is_disturbed() else f", {processor} of its processor")
 
