@@ -213,6 +213,10 @@ tune_machine() {
     if (($(digits fs.file-max) < 2 * connections + files + 10000)); then
         set_globally fs.file-max "$((2 * connections + files + 10000))" || true
     fi
+    # The kernel's keepalive asks in bursts of 2 s, and drops what exceeds this on its way.
+    if [[ $heartbeat == tcp || $heartbeat == both ]] && (($(digits net.core.netdev_max_backlog) < connections / 10)); then
+        set_globally net.core.netdev_max_backlog "$((connections / 10))" || true
+    fi
     enter_namespace || echo 'warning: no network namespace could be made; goes on without'
     if ((${#inside[@]})); then
         set_inside net.ipv4.ip_local_port_range '1024 65535' || true
