@@ -8,6 +8,7 @@ use crate::load::board::Standing;
 use crate::load::series::Point;
 use crate::load::table;
 use crate::load::{Mode, Plan, Progress};
+use crate::sys::capacity::grouped;
 
 /// A bar on standard error: first over the connections to be opened, then over the time, then over the
 /// connections to be closed. It draws nothing where that is no terminal.
@@ -72,7 +73,7 @@ impl Bar {
 
     pub(super) fn show_closing(&mut self, standing: Standing) {
         self.alive_max = self.alive_max.max(standing.alive);
-        let words = format!("closing: {} connections left", table::count_exactly(standing.alive));
+        let words = format!("closing: {} connections left", grouped(standing.alive));
         self.draw(self.alive_max - standing.alive, self.alive_max, words);
     }
 
@@ -107,14 +108,14 @@ impl Pulse {
 }
 
 fn opening_words(opened: u64, wanted: u64, per_s: f64) -> String {
-    let [opened, wanted] = [opened, wanted].map(table::count_exactly);
+    let [opened, wanted] = [opened, wanted].map(grouped);
     format!("opening: {opened} of {wanted} connections, {}/s", table::count(per_s))
 }
 
 fn holding_words(open: u64, pings_per_s: f64, latest: Option<Point>) -> String {
     let echoes = latest.filter(|point| point.latency.count > 0);
     let echoes = echoes.map_or_else(String::new, |point| format!("; echoes {}", echo_words(&point)));
-    format!("holding {} connections, {} pings/s{echoes}", table::count_exactly(open), table::count(pings_per_s))
+    format!("holding {} connections, {} pings/s{echoes}", grouped(open), table::count(pings_per_s))
 }
 
 fn echo_words(point: &Point) -> String {

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::load::payload::name_of;
 use crate::load::report::name_on_command_line;
 use crate::load::{Consumption, Mode, Report, Totals};
+use crate::sys::capacity::grouped;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +40,7 @@ impl fmt::Display for Report {
 impl Report {
     fn write_throughput(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.window.as_secs_f64();
-        writeln!(f, "{:<13} {} in {seconds} s", self.operation(), count_exactly(self.operations))?;
+        writeln!(f, "{:<13} {} in {seconds} s", self.operation(), grouped(self.operations))?;
         write!(f, "throughput    {}/s", count(self.operations_per_s()))?;
         if self.bytes > 0 {
             write!(f, ", {:.2} MB/s each way", self.bytes_per_s() / 1e6)?;
@@ -50,7 +51,7 @@ impl Report {
     /// The life of idle connections from beginning to end, and what the active ones of them did.
     fn write_life(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let totals = &self.totals;
-        let [opened, held, pings] = [totals.opened, totals.held, totals.pings].map(count_exactly);
+        let [opened, held, pings] = [totals.opened, totals.held, totals.pings].map(grouped);
         let opens_per_s = self.opens_per_s().map_or_else(String::new, |per_s| format!(", {}/s", count(per_s)));
         let seconds = self.window.as_secs_f64();
         writeln!(f, "opened        {opened} in {:.2} s{opens_per_s}", self.opening.as_secs_f64())?;
@@ -58,7 +59,7 @@ impl Report {
         writeln!(f, "closed        in {:.2} s", self.closing.as_secs_f64())?;
         let active = u64::from(self.plan.active_count());
         if active > 0 {
-            let [active, echoes] = [active, self.operations].map(count_exactly);
+            let [active, echoes] = [active, self.operations].map(grouped);
             writeln!(f, "active        {active} of them, {echoes} echoes in {seconds} s")?;
         }
         Ok(())
@@ -96,9 +97,9 @@ impl Report {
     fn describe_load(&self) -> String {
         let plan = &self.plan;
         let threads = if self.threads == 1 { String::new() } else { format!(" on {} threads", self.threads) };
-        let connections = format!("{} connections{threads}", count_exactly(u64::from(plan.connections)));
+        let connections = format!("{} connections{threads}", grouped(u64::from(plan.connections)));
         let depth = if plan.depth > 1 { format!(", depth {}", plan.depth) } else { String::new() };
-        let rate = plan.fixed_rate().map_or_else(String::new, |rate| format!(", {}/s", count_exactly(rate)));
+        let rate = plan.fixed_rate().map_or_else(String::new, |rate| format!(", {}/s", grouped(rate)));
         let fragments = if plan.fragments > 1 { format!(" in {} frames", plan.fragments) } else { String::new() };
         let deflate =
             plan.deflate.map_or_else(String::new, |offer| format!(", deflate {}", name_on_command_line(&offer)));
@@ -108,10 +109,10 @@ impl Report {
             Mode::Connect => connections,
             // The depth only matters when the server is behind.
             Mode::Idle => {
-                format!("{connections}, {} active, {content}", count_exactly(plan.active_count().into()))
+                format!("{connections}, {} active, {content}", grouped(plan.active_count().into()))
             }
             Mode::Broadcast => {
-                format!("{connections}, {} publishing, {messages}", count_exactly(plan.publishers.into()))
+                format!("{connections}, {} publishing, {messages}", grouped(plan.publishers.into()))
             }
             _ => format!("{connections}, {messages}"),
         }
@@ -125,9 +126,8 @@ impl Report {
             return Ok(());
         }
         let untried = wanted.saturating_sub(opened + self.totals.failed);
-        let rest =
-            if untried > 0 { format!(", {} not tried after that", count_exactly(untried)) } else { String::new() };
-        let [wanted, opened, failed] = [wanted, opened, self.totals.failed].map(count_exactly);
+        let rest = if untried > 0 { format!(", {} not tried after that", grouped(untried)) } else { String::new() };
+        let [wanted, opened, failed] = [wanted, opened, self.totals.failed].map(grouped);
         writeln!(f, "connections   {opened} of {wanted} opened, {failed} failed{rest}")
     }
 
@@ -136,26 +136,26 @@ impl Report {
         let totals = &self.totals;
         if let Some(rate) = self.plan.fixed_rate() {
             let behind = if totals.unsent > 0 {
-                let unsent = count_exactly(totals.unsent);
+                let unsent = grouped(totals.unsent);
                 format!("; {unsent} messages were due and not sent: the server, or the load, is too slow")
             } else {
                 String::new()
             };
             let lateness = time(totals.lateness_ns_max);
-            writeln!(f, "rate          {}/s asked for, sent at most {lateness} late{behind}", count_exactly(rate))?;
+            writeln!(f, "rate          {}/s asked for, sent at most {lateness} late{behind}", grouped(rate))?;
         }
         match self.plan.mode {
             Mode::Idle if self.verified.count > 0 => {
                 let [p50, p99] = [self.verified.p50, self.verified.p99].map(time);
-                let count = count_exactly(self.verified.count);
+                let count = grouped(self.verified.count);
                 writeln!(f, "sample        {count} others answered at the end: p50 {p50}, p99 {p99}")
             }
             Mode::Slow => writeln!(
                 f,
                 "slow readers  {}: sent {}, read {} messages; the server has cut {}",
                 self.plan.slow_readers,
-                count_exactly(totals.flood_sent),
-                count_exactly(totals.flood_received),
+                grouped(totals.flood_sent),
+                grouped(totals.flood_received),
                 totals.slow_readers_cut
             ),
             _ => Ok(()),
@@ -178,7 +178,7 @@ impl Report {
             return writeln!(f, "errors        none");
         }
         for (fault, count) in kinds {
-            writeln!(f, "error         {} x {}: {fault} -> {}", count_exactly(count), fault.name(), fault.fix())?;
+            writeln!(f, "error         {} x {}: {fault} -> {}", grouped(count), fault.name(), fault.fix())?;
         }
         Ok(())
     }
@@ -192,19 +192,6 @@ pub(super) fn count(value: f64) -> String {
         ..1e9 => format!("{:.3} M", value / 1e6),
         _ => format!("{:.3} G", value / 1e9),
     }
-}
-
-/// A count in groups of three digits.
-pub(super) fn count_exactly(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A time in three digits or so.
@@ -303,7 +290,7 @@ errors        none
             [0.0, 999.0, 1_000.0, 12_345.0, 1_234_567.0].map(count),
             ["0.0", "999.0", "1.0 k", "12.3 k", "1.235 M"]
         );
-        assert_eq!([0, 999, 1_000, 1_234_567].map(count_exactly), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([1_500, 25_000, 2_500_000, 1_500_000_000].map(time), ["1.50 µs", "25 µs", "2.50 ms", "1.50 s"]);
     }
 }
