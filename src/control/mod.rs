@@ -142,7 +142,9 @@ async fn run(
                 if (pressure != before || matches!(pressure, Pressure::Short { .. }))
                     && let Err(error) = handle.press(pressure)
                 {
-                    tracing::error!("memory runs short, and a worker could not be told: {error}");
+                    tracing::error!("a worker could not be told how short memory is: {error}");
+                    // The next look tries again.
+                    pressure = before;
                 }
                 continue;
             }

@@ -314,6 +314,7 @@ impl Connection {
     fn hear(&mut self, tick: u32) {
         self.quiet_since = tick;
         self.was_asked = false;
+        self.has_turn = false;
     }
 
     /// Whether nothing is under way but waiting for what the peer may say.
@@ -521,6 +522,13 @@ impl Connection {
     /// Whether the end of a send is followed by something else than rest.
     pub(super) fn waits_for_send(&self) -> bool {
         self.pause == Some(Pause::Queue) || self.phase == Phase::Finishing || self.queued_bytes() > 0
+    }
+
+    /// How many bytes wait for a peer that does not take them, or takes them too slowly.
+    pub(super) fn refused_bytes(&self) -> usize {
+        let is_slow = self.pause == Some(Pause::Queue)
+            || self.active.as_ref().is_some_and(|active| active.stall_deadline_ms.is_some());
+        if is_slow { self.queued_bytes() } else { 0 }
     }
 
     /// How many bytes wait to be sent.

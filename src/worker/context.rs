@@ -30,6 +30,8 @@ pub(super) struct Context<H> {
     pub(super) turn: u64,
     /// The time of this turn.
     pub(super) now_ms: u64,
+    /// The worker was held up, and has yet to hear what came meanwhile: nobody is silent until then.
+    pub(super) deaf_until_ms: u64,
     /// The tick of the wheel at that time, its low bits.
     pub(super) tick: u32,
     #[expect(clippy::vec_box, reason = "they come from and go back to connections, which hold boxes")]
@@ -52,14 +54,18 @@ impl<H: Handler> Context<H> {
             yielded: Vec::new(),
             turn: 0,
             now_ms: 0,
+            deaf_until_ms: 0,
             tick: 0,
             spare: Vec::new(),
             spare_idle: 0,
         }
     }
 
-    /// Begins a turn that ends its waiting at `now_ms`.
-    pub(super) fn begin_turn(&mut self, now_ms: u64) {
+    /// Begins a turn that ends its waiting at `now_ms`, and was to end it at `expected_ms` at the latest.
+    pub(super) fn begin_turn(&mut self, now_ms: u64, expected_ms: Option<u64>) {
+        if expected_ms.is_some_and(|expected_ms| now_ms > expected_ms + LATE_MS) {
+            self.deaf_until_ms = now_ms + LATE_MS;
+        }
         self.now_ms = now_ms;
         self.tick = tick_of(now_ms);
         self.turn = self.turn.wrapping_add(1);
@@ -135,6 +141,9 @@ impl<H: Handler> Context<H> {
         active.clear(self);
     }
 }
+
+/// A turn that begins so much late tells that the worker was held up; then it listens for as long.
+const LATE_MS: u64 = 1_000;
 
 /// The tick of the wheel at a time, its low bits.
 pub(super) fn tick_of(now_ms: u64) -> u32 {

@@ -42,6 +42,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         connection.hibernates |= falls_asleep;
         context.counters.hibernations += u64::from(falls_asleep);
         let is_due = beat_due_ms(connection, context).is_some_and(|due_ms| due_ms <= context.now_ms);
+        if is_due && connection.was_asked && context.now_ms < context.deaf_until_ms {
+            connection.is_scheduled = true;
+            return Look::Again { at_ms: context.deaf_until_ms };
+        }
         if is_due && connection.was_asked {
             context.counters.silent += 1;
             connection.end_silence(key, context);
@@ -91,10 +95,13 @@ impl Connection {
     /// Whether this is the time for a ping that is due. If many are, it comes up again when it is its turn.
     fn takes_turn<H: Handler>(&mut self, count: usize, context: &mut Context<H>) -> bool {
         let Some(beat) = context.options.ping.filter(|_| !mem::take(&mut self.has_turn)) else { return true };
-        let at_ms = context.pacer.place(context.now_ms, beat.interval_ms, count);
+        let latest_ms = context.now_ms + beat.interval_ms.saturating_sub(2 * TICK_MS);
+        let at_ms = context.pacer.place(context.now_ms, beat.interval_ms, count).min(latest_ms);
         if at_ms > context.now_ms {
             self.has_turn = true;
-            self.quiet_since = tick_of(at_ms.saturating_sub(beat.interval_ms));
+            // As if nothing had been heard since so long before that.
+            let ticks = u32::try_from(beat.interval_ms / TICK_MS).unwrap_or(u32::MAX);
+            self.quiet_since = tick_of(at_ms + TICK_MS - 1).wrapping_sub(ticks);
         }
         at_ms <= context.now_ms
     }

@@ -75,7 +75,8 @@ pub struct Options {
     pub stall_timeout_ms: u64,
     /// When a connection of which nothing was heard is pinged, and when it is given up; `None` for no pings.
     pub ping: Option<Beat>,
-    /// After how long without messages a connection hibernates, once or twice as long; it begins so. It is
+    /// After how long without messages a connection hibernates, once or twice as long, sooner where pings come
+    /// more often; it begins so. It is
     /// polled then, which spares the kernel 600 bytes, and costs one more receive when it speaks. `None` for never.
     pub hibernate_after_ms: Option<u64>,
     /// Frames of a connection that are processed in one turn before others get theirs.
@@ -202,9 +203,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.settle_acceptor();
         self.fill_readable();
         let wait_ms = self.wait_ms();
+        let expected_ms = wait_ms.map(|wait_ms| self.context.now_ms + wait_ms);
         let mut completions = mem::take(&mut self.completions);
         self.driver.turn(wait_ms, &mut completions)?;
-        self.context.begin_turn(self.driver.now_ms());
+        self.context.begin_turn(self.driver.now_ms(), expected_ms);
         self.go_on_with_yielded();
         for completion in completions.drain(..) {
             self.dispatch(completion);
@@ -216,9 +218,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.handle_woken();
         }
         self.expire();
-        self.relieve();
         self.trim();
         self.settle_touched();
+        // What this turn has queued was offered to its sockets by now: what still waits, waits for a peer.
+        self.relieve();
         self.mailbox.show_connections(self.connections.len());
         self.context.counters.copied_bytes = self.context.pool.copied_bytes();
         let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
@@ -254,7 +257,12 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// How long the next turn may wait: until a deadline or the end of a pause in accepting.
     fn wait_ms(&mut self) -> Option<u64> {
         let hurry = mem::take(&mut self.hurry);
-        if hurry || self.shortage.is_on() || !self.context.yielded.is_empty() || !self.readable.is_empty() {
+        if hurry
+            || !self.touched.is_empty()
+            || self.shortage.is_on()
+            || !self.context.yielded.is_empty()
+            || !self.readable.is_empty()
+        {
             return Some(0);
         }
         let now_ms = self.context.now_ms;

@@ -53,6 +53,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         }
         if let Pressure::Short { bytes } = pressure {
             self.shed(bytes);
+            self.apply_commands();
+            self.settle_touched();
         }
         self.context.pool.give_up();
         memory::give_back();
@@ -62,7 +64,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// more while what waits for them is less than `bytes`. If there are not so many, with the newest.
     fn shed(&mut self, bytes: u64) {
         let mut left = self.connections.len().div_ceil(SHED_SHARE).min(SHED_MAX);
-        let queued = self.connections.iter().map(|(key, connection)| (connection.queued_bytes() as u64, key));
+        let queued = self.connections.iter().map(|(key, connection)| (connection.refused_bytes() as u64, key));
         let mut slow: Vec<(u64, Key)> = queued.filter(|(bytes, _)| *bytes > 0).collect();
         slow.sort_unstable_by_key(|&(bytes, _)| Reverse(bytes));
         let mut freed = 0;
@@ -78,6 +80,16 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         {
             left -= usize::from(self.let_go(key));
         }
+        // Those are gone, and nobody came since: the kernel gives low slots out first.
+        if left > 0 {
+            let keys: Vec<Key> = self.connections.keys().collect();
+            for key in keys.into_iter().rev() {
+                if left == 0 {
+                    return;
+                }
+                left -= usize::from(self.let_go(key));
+            }
+        }
     }
 
     /// Ends a connection for want of memory: one that would only make more wait for it at once, others with
@@ -85,7 +97,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     fn let_go(&mut self, key: Key) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
         match connection.phase {
-            Phase::Open if connection.queued_bytes() == 0 => {
+            Phase::Open if connection.refused_bytes() == 0 => {
                 self.close_connection(key, CloseCode::TRY_AGAIN_LATER, "out of memory", CloseCause::Overload);
             }
             Phase::Upgrading | Phase::Open | Phase::Closing | Phase::Finishing => {

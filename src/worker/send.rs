@@ -41,8 +41,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         }
         if let Err(errno) = result {
             let cancelled = errno == libc::ECANCELED && connection.phase == Phase::Dying;
-            self.context.counters.lost += u64::from(!cancelled && connection.phase != Phase::Dying);
-            connection.die(key, CloseCause::Lost, &mut self.context);
+            let is_silent = errno == libc::ETIMEDOUT && connection.phase == Phase::Open;
+            self.context.counters.silent += u64::from(is_silent);
+            self.context.counters.lost += u64::from(!is_silent && !cancelled && connection.phase != Phase::Dying);
+            let cause = if is_silent { CloseCause::Silent } else { CloseCause::Lost };
+            connection.die(key, cause, &mut self.context);
         } else if connection.pause == Some(Pause::Queue)
             && connection.queued_bytes() <= self.context.options.send_queue_bytes_max / 2
         {

@@ -271,3 +271,24 @@ fn while_memory_is_tight_nobody_is_accepted_and_when_it_is_short_the_newest_are_
     assert_eq!(bench.turn(64, &[]), [close(62), close(61)]);
     assert_eq!((bench.worker.counters().shed, bench.mailbox.connections()), (4, 65));
 }
+
+#[test]
+fn what_is_answered_while_memory_is_short_is_sent() {
+    let mut bench = Bench::open(2);
+    bench.mailbox.press(Pressure::Short { bytes: 1 << 30 });
+    let asked = bench.turn(60, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
+    assert_eq!(asked[0], Asked::Send(0, b"\x82\0".to_vec()));
+    assert!(!asked.contains(&Asked::Cancel(0)), "who takes its answers is not slow");
+    assert_eq!(bench.worker.counters().shed, 1);
+}
+
+#[test]
+fn nobody_is_silent_to_a_worker_that_was_held_up() {
+    let mut bench = Bench::open_with(1, Options { hibernate_after_ms: None, ..with_heartbeats() });
+    assert_eq!(bench.turn(1_088, &[]), [ping(0)]);
+    // Seconds pass in one turn, and the pong is heard in the next one.
+    assert_eq!(bench.turn(9_000, &[]), []);
+    assert_eq!(bench.turn(9_001, &[(0, Received(PONG))]), []);
+    assert_eq!(bench.turn(10_100, &[]), [ping(0)]);
+    assert_eq!(bench.worker.counters().silent, 0);
+}
