@@ -100,6 +100,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Phase::Open if connection.refused_bytes() == 0 => {
                 self.close_connection(key, CloseCode::TRY_AGAIN_LATER, "out of memory", CloseCause::Overload);
             }
+            // It was told already, and goes by itself.
+            Phase::Closing | Phase::Finishing if connection.refused_bytes() == 0 => return false,
             Phase::Upgrading | Phase::Open | Phase::Closing | Phase::Finishing => {
                 connection.die(key, CloseCause::Overload, &mut self.context);
                 self.touch(key);

@@ -292,3 +292,13 @@ fn nobody_is_silent_to_a_worker_that_was_held_up() {
     assert_eq!(bench.turn(10_100, &[]), [ping(0)]);
     assert_eq!(bench.worker.counters().silent, 0);
 }
+
+#[test]
+fn who_was_told_that_memory_is_short_may_say_goodbye() {
+    let mut bench = Bench::open(1);
+    bench.mailbox.press(Pressure::Short { bytes: 0 });
+    assert_eq!(bench.turn(60, &[]).last(), Some(&Asked::Send(0, b"\x88\x0f\x03\xf5out of memory".to_vec())));
+    bench.mailbox.press(Pressure::Short { bytes: 0 });
+    assert_eq!(bench.turn(160, &[]), [Asked::CancelAccept], "not cut off by the next word");
+    assert_eq!(bench.worker.counters().shed, 1);
+}
