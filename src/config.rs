@@ -25,7 +25,7 @@ pub struct Options {
     /// spares few connections the time to wake up, and costs the processor as much time.
     pub spin_us: u32,
     /// When the kernel asks a peer of which nothing came for a sign of life, and when it gives it up; `None` for
-    /// never. It finds peers that are gone for a fifth of what pings cost, but keeps no proxy on the way open,
+    /// never. It finds peers that are gone for about a quarter of what pings cost, but keeps no proxy on the way open,
     /// and says nothing of whether the peer's program still runs: see `worker.ping` for that. The kernel's timers
     /// are coarse: all that come due within 2 s ask at once, and what exceeds `net.core.netdev_max_backlog` (1,000
     /// by default) is dropped on its way. With a million connections and that default nearly all were given up.

@@ -13,7 +13,7 @@ use crate::worker::Beat;
 pub(super) enum Heartbeat {
     /// The server, by WebSocket pings
     Ping,
-    /// The kernel, by TCP keepalive: a fifth of the cost, but proxies may close connections that look idle.
+    /// The kernel, by TCP keepalive: about a quarter of the cost, but proxies may close connections that look idle.
     /// It asks in bursts of 2 s: set net.core.netdev_max_backlog to a tenth of the connections or more
     Tcp,
     /// The kernel, and the server less often, so that proxies see something

@@ -75,9 +75,9 @@ pub struct Options {
     pub stall_timeout_ms: u64,
     /// When a connection of which nothing was heard is pinged, and when it is given up; `None` for no pings.
     pub ping: Option<Beat>,
-    /// After how long without messages a connection hibernates, once or twice as long, sooner where pings come
-    /// more often; it begins so. It is
-    /// polled then, which spares the kernel 600 bytes, and costs one more receive when it speaks. `None` for never.
+    /// After how long without messages a connection hibernates: once or twice as long, or sooner where pings
+    /// come more often. It begins so, too. It is polled then, which spares the kernel 600 bytes, and costs one
+    /// more receive when it speaks. `None` for never.
     pub hibernate_after_ms: Option<u64>,
     /// Frames of a connection that are processed in one turn before others get theirs.
     pub frames_per_turn_max: u32,

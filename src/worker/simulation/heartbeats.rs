@@ -283,7 +283,7 @@ impl Driver for Hour {
     fn give_back(&mut self, _: Lease) {}
 }
 
-/// Connections and seconds of an ordinary run: a debug build would take minutes for more.
+/// Connections and seconds of an ordinary run: a debug build takes a minute for 100,000.
 /// `RINGSOCK_SIM_CONNECTIONS` and `RINGSOCK_SIM_SECONDS` ask for others.
 const CONNECTION_COUNT: u64 = 5_000;
 const SECONDS: u64 = 3_600;
