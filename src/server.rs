@@ -18,6 +18,7 @@ use crate::sys::listener::Keepalive;
 use crate::sys::process::Process;
 use crate::sys::supply::Supply;
 use crate::sys::{affinity, limits, listener};
+use crate::timer::TICK_MS;
 use crate::worker;
 use crate::worker::{Beat, Counters, Handle, Mailbox, Peer, Worker};
 
@@ -205,6 +206,7 @@ impl Server {
             series_bytes_max: features.series_bytes_max,
             low_water: features.low_water,
             spin_us: options.spin_us,
+            clock_ahead_us: 0,
             backlog: u32::from(listener::BACKLOG),
         };
         let mut worker_options = options.worker;
@@ -212,7 +214,8 @@ impl Server {
         let mut starting = Vec::new();
         for (index, (listener, &cpu)) in (0..).zip(listeners.into_iter().zip(&cpus)) {
             let make_handler = make_handler.clone();
-            let plan = Plan { index, cpu, listener, ring: ring_options, worker: worker_options.clone() };
+            let ring = ring::Options { clock_ahead_us: part_of_tick_us(index, cpus.len()), ..ring_options };
+            let plan = Plan { index, cpu, listener, ring, worker: worker_options.clone() };
             starting.push(Starting::spawn(plan, make_handler)?);
         }
         let rings = starting.iter().map(Starting::ring).collect::<Result<Vec<_>, _>>();
@@ -409,6 +412,13 @@ fn worker_cpus(options: &Options) -> Result<(Vec<usize>, CoreShare), Error> {
     };
     let core_share = CoreShare::new(count, cpus.len());
     Ok((cpus.into_iter().cycle().take(count).collect(), core_share))
+}
+
+/// How far the clock of one of `count` workers is ahead: their ticks, at which deadlines pass and pings go
+/// out, are spread evenly over the time of one.
+fn part_of_tick_us(index: u16, count: usize) -> u32 {
+    let part = TICK_MS * 1_000 * u64::from(index) / count.max(1) as u64;
+    u32::try_from(part).expect("less than a tick")
 }
 
 /// What a worker's table is to hold: what was asked for, or what the system allows.

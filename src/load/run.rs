@@ -340,6 +340,7 @@ impl Seat {
             series_bytes_max,
             low_water: false,
             spin_us: context.plan.spin_us,
+            clock_ahead_us: 0,
             backlog: 0,
         };
         let driver = RingDriver::new(None, options)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{hint, io, mem};
 
@@ -37,6 +38,9 @@ pub struct Options {
     pub low_water: bool,
     /// How long a turn that has to wait looks for completions before it sleeps, in microseconds.
     pub spin_us: u32,
+    /// How far its clock is ahead of those of other rings, in microseconds: what all do at a tick of their
+    /// clocks they then do one after the other.
+    pub clock_ahead_us: u32,
     /// How many connections may wait to be accepted.
     pub backlog: u32,
 }
@@ -143,7 +147,7 @@ impl RingDriver {
             reaped: Vec::new(),
             overflows: 0,
             failed: None,
-            started: now(),
+            started: started(options.clock_ahead_us),
         })
     }
 
@@ -568,6 +572,13 @@ fn of_result(result: i32) -> Result<usize, i32> {
     usize::try_from(result).map_err(|_| result.saturating_neg())
 }
 
+/// When a clock began that is so far ahead of that of the first ring.
+fn started(ahead_us: u32) -> Instant {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let first = *FIRST.get_or_init(now);
+    first.checked_sub(Duration::from_micros(ahead_us.into())).unwrap_or(first)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the driver is the worker's clock")]
 fn now() -> Instant {
     Instant::now()
@@ -589,6 +600,7 @@ mod tests {
         series_bytes_max: 0,
         low_water: false,
         spin_us: 0,
+        clock_ahead_us: 0,
         backlog: 0,
     };
     const KEY: Key = Key { slot: 2, generation: 5 };

@@ -25,6 +25,7 @@ const OPTIONS: Options = Options {
     series_bytes_max: 0,
     low_water: false,
     spin_us: 0,
+    clock_ahead_us: 0,
     backlog: 1,
 };
 /// How many bytes of a connection are received at once: enough for a turn, and as much as a peer that

@@ -12,6 +12,9 @@ use crate::worker::heartbeat::Look;
 
 /// How many close timeouts the sending of what waits may take in all.
 const PROLONGED_TIMES_MAX: u64 = 12;
+/// After so many pings of a turn what has come meanwhile is looked at first: each costs the kernel the whole
+/// way through the network, and the wheel may bring up hundreds in a tick.
+const PINGS_PER_TURN_MAX: u64 = 32;
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Sets the deadline that the state of a connection calls for.
@@ -71,11 +74,34 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         // each other.
         let mut due = mem::take(&mut self.due);
         due.extend(self.fired.drain(..).filter_map(|slot| self.connections.key_of(slot)));
+        let enough = self.context.counters.pings + PINGS_PER_TURN_MAX;
+        self.look_at_delayed(enough);
         for key in due.drain(..) {
+            if self.context.counters.pings >= enough && self.is_open(key) {
+                self.delayed.push_back(key);
+                continue;
+            }
             self.handle_deadline(key);
             self.apply_commands();
         }
         self.due = due;
+    }
+
+    /// Acts on deadlines of open connections that an earlier turn had no time for.
+    fn look_at_delayed(&mut self, enough: u64) {
+        while self.context.counters.pings < enough
+            && let Some(key) = self.delayed.pop_front()
+        {
+            // One that has begun to close has another deadline, which is in the wheel.
+            if self.is_open(key) {
+                self.handle_deadline(key);
+                self.apply_commands();
+            }
+        }
+    }
+
+    fn is_open(&mut self, key: Key) -> bool {
+        self.connections.get_mut(key).is_some_and(|connection| connection.phase == Phase::Open)
     }
 
     fn handle_deadline(&mut self, key: Key) {

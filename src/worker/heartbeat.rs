@@ -110,8 +110,10 @@ impl Connection {
     pub(super) fn next_look_ms<H: Handler>(&self, context: &Context<H>) -> Option<u64> {
         let soon = context.now_ms + BUSY_MS;
         let beat = beat_due_ms(self, context).map(|due_ms| if due_ms <= context.now_ms { soon } else { due_ms });
+        // If it answers soon, the next ping may be due before the wait for this one is over.
+        let next = context.options.ping.filter(|_| self.was_asked).map(|beat| context.now_ms + beat.interval_ms);
         let after_ms = context.options.hibernate_after_ms.filter(|_| !self.hibernates);
-        beat.into_iter().chain(after_ms.map(|after_ms| context.now_ms + after_ms)).min()
+        beat.into_iter().chain(next).chain(after_ms.map(|after_ms| context.now_ms + after_ms)).min()
     }
 }
 

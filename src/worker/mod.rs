@@ -154,6 +154,8 @@ pub struct Worker<D, H> {
     completions: Vec<Completion>,
     fired: Vec<u32>,
     due: Vec<Key>,
+    /// Open connections whose deadlines have passed, for which there was no time yet.
+    delayed: VecDeque<Key>,
     receivers: Vec<Key>,
 }
 
@@ -180,6 +182,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             completions: Vec::new(),
             fired: Vec::new(),
             due: Vec::new(),
+            delayed: VecDeque::new(),
             receivers: Vec::new(),
         }
     }
@@ -262,6 +265,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             || self.shortage.is_on()
             || !self.context.yielded.is_empty()
             || !self.readable.is_empty()
+            || !self.delayed.is_empty()
         {
             return Some(0);
         }

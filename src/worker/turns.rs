@@ -178,6 +178,35 @@ fn a_quiet_connection_is_pinged_and_one_that_answers_stays() {
 }
 
 #[test]
+fn pings_go_out_each_interval_though_the_timeout_is_longer() {
+    let beat = Some(Beat { interval_ms: 1_024, timeout_ms: 10_240 });
+    let mut bench = Bench::open_with(1, Options { ping: beat, hibernate_after_ms: None, ..Options::default() });
+    assert_eq!(bench.turn(1_088, &[]), [ping(0)]);
+    bench.turn(1_100, &[(0, Received(PONG))]);
+    assert_eq!(bench.turn(2_111, &[]), []);
+    assert_eq!(bench.turn(2_112, &[]), [ping(0)]);
+    // Without an answer nothing follows until the timeout.
+    for at_ms in (2_113..2_112 + 10_240).step_by(100) {
+        assert_eq!(bench.turn(at_ms, &[]), []);
+    }
+    assert!(matches!(&bench.turn(2_112 + 10_240, &[])[..], [Asked::Send(0, bytes)] if bytes[0] == 0x88));
+    assert_eq!(bench.worker.counters().pings, 2);
+}
+
+#[test]
+fn a_tick_with_many_pings_leaves_room_for_what_comes_meanwhile() {
+    let mut bench = Bench::open_with(200, Options { hibernate_after_ms: None, ..with_heartbeats() });
+    // A worker that was held up has all of them due at once; what is due early is spread over the interval.
+    let pings = |asked: &[Asked]| {
+        asked.iter().filter(|asked| matches!(asked, Asked::Send(_, bytes) if bytes == b"\x89\0")).count()
+    };
+    assert_eq!(pings(&bench.turn(1_500, &[])), 32);
+    // The next turn doesn't wait.
+    let next = bench.turn(1_500, &[(0, Received(b"\x82\x80\0\0\0\0"))]);
+    assert_eq!((pings(&next), next.contains(&Asked::Send(0, b"\x82\0".to_vec()))), (32, true));
+}
+
+#[test]
 fn a_silent_connection_is_told_and_closed() {
     let mut bench = Bench::open_with(1, Options { hibernate_after_ms: None, ..with_heartbeats() });
     assert_eq!(bench.turn(1_088, &[]), [ping(0)]);
