@@ -20,7 +20,7 @@ readonly BUILD_SECONDS=1800 ALONE_SECONDS=10 START_SECONDS=60 SLOWEST_PER_SECOND
 command="scripts/idle-million.sh $*"
 connections=1000000 hold='' heartbeat=ping interval=25s workers='' tune='' write=yes output=perf/idle.md check=''
 binary=${RINGSOCK_BIN:-} alone_began='' alone_ended='' load_began='' load_ended=''
-inside=() children=() restore=() tuned=() server='' load='' sampler='' holder='' failed='' url=''
+inside=() children=() restore=() reniced=() tuned=() server='' load='' sampler='' holder='' failed='' url=''
 
 usage() {
     cat <<'HELP'
@@ -217,12 +217,26 @@ tune_machine() {
     if [[ $heartbeat == tcp || $heartbeat == both ]] && (($(digits net.core.netdev_max_backlog) < connections / 10)); then
         set_globally net.core.netdev_max_backlog "$((connections / 10))" || true
     fi
+    calm_reclaim
     enter_namespace || echo 'warning: no network namespace could be made; goes on without'
     if ((${#inside[@]})); then
         set_inside net.ipv4.ip_local_port_range '1024 65535' || true
         set_inside net.core.somaxconn 4096 || true
         set_inside net.ipv4.tcp_max_syn_backlog 8192 || true
     fi
+}
+
+# Where the kernel looks for memory that nobody uses (DAMON), it does so for up to 100 ms every few seconds, the
+# longer the more is in use, and in the meantime latencies tell of that.
+calm_reclaim() {
+    local pid before
+    command -v pgrep >/dev/null && command -v renice >/dev/null || return 0
+    for pid in $(pgrep '^kdamond\.' || true); do
+        before=$(awk '{ sub(/.*\) /, ""); print $17 }' "/proc/$pid/stat")
+        ((before < 19)) && renice -n 19 -p "$pid" >/dev/null || continue
+        reniced+=("$pid=$before")
+        note "kernel thread $(<"/proc/$pid/comm") at nice 19 (was $before, is put back)"
+    done
 }
 
 # Numbers beyond what the shell counts are as good as the largest.
@@ -510,6 +524,7 @@ clean_up() {
         wait_for "$pid" 10 || kill -KILL "$pid" 2>/dev/null
     done
     restore_settings ''
+    for pid in "${reniced[@]}"; do renice -n "${pid#*=}" -p "${pid%%=*}" >/dev/null || true; done
     ((status == 0)) || echo "idle-million.sh: failed; what was written meanwhile is in $out" >&2
     exit "$status"
 }

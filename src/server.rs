@@ -205,9 +205,9 @@ impl Server {
             buffer_mode: features.buffer_mode,
             series_bytes_max: features.series_bytes_max,
             low_water: features.low_water,
+            accept_poll_first: features.accept_poll_first,
             spin_us: options.spin_us,
             clock_ahead_us: 0,
-            backlog: u32::from(listener::BACKLOG),
         };
         let mut worker_options = options.worker;
         worker_options.connections_max = worker_options.connections_max.min(connections_max);

@@ -608,7 +608,7 @@ fn a_handler_that_panics_ends_the_whole_server() {
 #[test]
 fn an_abort_cuts_everybody_at_once_although_handles_live_on() {
     let host = Host::start(|_| {}, |_| Echo::default());
-    let mut clients: Vec<Client> = (0..20).map(|_| Client::open(host.address)).collect();
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::open(host.address)).collect();
     let _handle = host.server.handle();
     host.server.stopper().abort();
     host.end().expect("the server ends well");

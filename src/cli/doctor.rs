@@ -52,7 +52,7 @@ fn show_capacity(workers: usize) {
 }
 
 fn show_features(features: &Features) {
-    show("multishot accept, receive", "work (Linux 6.0)");
+    show("multishot receive", "works (Linux 6.0)");
     show("direct descriptors", "work (Linux 5.19)");
     show("deferred task work", "works (Linux 6.1)");
     match &features.fallback {
@@ -63,6 +63,10 @@ fn show_features(features: &Features) {
         0 => show("bounded series", "not available: Linux 6.17 or newer has them"),
         _ => show("bounded series", "work (Linux 6.17)"),
     }
+    show(
+        "accepts that wait first",
+        if features.accept_poll_first { "work (Linux 6.10)" } else { "not available: Linux 6.10 or newer has them" },
+    );
     show(
         "low-water marks",
         if features.low_water { "work (Linux 6.7)" } else { "not available: Linux 6.7 or newer has them" },

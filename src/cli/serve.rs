@@ -147,7 +147,7 @@ fn print_banner(server: &Server, compression: Policy, heartbeat: &str) {
         "ringsock {version} (development profile)
   echo      ws://{address}/  also on /ws and /echo
   page      http://{address}/
-  kernel    {kernel}: multishot accept and receive, direct descriptors, {buffers}
+  kernel    {kernel}: multishot receive, direct descriptors, {buffers}
   deflate   {deflate}
   heartbeat {heartbeat}
   workers   {count}, on processor {cpus}; up to {connections_max} connections each

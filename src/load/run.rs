@@ -339,9 +339,9 @@ impl Seat {
             buffer_mode,
             series_bytes_max,
             low_water: false,
+            accept_poll_first: false,
             spin_us: context.plan.spin_us,
             clock_ahead_us: 0,
-            backlog: 0,
         };
         let driver = RingDriver::new(None, options)?;
         let outcome = Client::new(share, driver, connections, context, clock, connector, rendezvous).run()?;

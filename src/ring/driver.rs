@@ -36,19 +36,21 @@ pub struct Options {
     pub series_bytes_max: u32,
     /// Whether a poll can wait for more than the first byte (Linux 6.7).
     pub low_water: bool,
+    /// Whether an accept can wait before it does anything else (Linux 6.10), which costs less.
+    pub accept_poll_first: bool,
     /// How long a turn that has to wait looks for completions before it sleeps, in microseconds.
     pub spin_us: u32,
     /// How far its clock is ahead of those of other rings, in microseconds: what all do at a tick of their
     /// clocks they then do one after the other.
     pub clock_ahead_us: u32,
-    /// How many connections may wait to be accepted.
-    pub backlog: u32,
 }
 
 /// Threads of the kernel that a ring may start for the few operations that block (shutdown).
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
+/// How often the kernel is called at the end to run what was cancelled: it runs 20 at least each time.
+const DRAIN_CALLS_MAX: usize = 1 << 17;
 
 /// An io_uring with direct descriptors, multishot operations and provided buffers.
 pub struct RingDriver {
@@ -58,12 +60,8 @@ pub struct RingDriver {
     listener: Option<OwnedFd>,
     series_bytes_max: u32,
     low_water: LowWater,
+    accept_poll_first: bool,
     spin: Duration,
-    /// How many slots of the table are free. A series of accepts takes all that wait in one turn,
-    /// and the kernel resets those that find no slot: so with fewer free slots than may wait,
-    /// connections are accepted one by one, and the others go on waiting.
-    free_slots: i64,
-    backlog: i64,
     /// Sends of this turn. Those without a completion are done when the submitting call returns.
     sends_now: Vec<InFlight>,
     /// Sends that wait for their sockets.
@@ -136,9 +134,8 @@ impl RingDriver {
             listener,
             series_bytes_max: options.series_bytes_max,
             low_water: LowWater::new(options.low_water),
+            accept_poll_first: options.accept_poll_first,
             spin: Duration::from_micros(options.spin_us.into()),
-            free_slots: options.connections_max.into(),
-            backlog: options.backlog.into(),
             sends_now: Vec::new(),
             sends_waiting: HashMap::new(),
             fills: HashMap::new(),
@@ -167,7 +164,6 @@ impl RingDriver {
         }
         // The table holds the socket from here on; the process needs no descriptor for it.
         self.ring.submitter().register_files_update(slot, &[socket.as_raw_fd()])?;
-        self.free_slots -= 1;
         Ok(())
     }
 
@@ -327,31 +323,18 @@ impl RingDriver {
             Kind::Receive => self.complete_receive(key, result, flags, completions),
             Kind::Poll => completions.push(Completion::Readable { key }),
             Kind::Fill => self.complete_fill(key, result, completions),
-            Kind::Accept => {
-                if let Ok(slot) = u32::try_from(result) {
-                    self.free_slots -= 1;
-                    completions.push(Completion::Accepted { slot });
-                }
-                if cqueue::more(flags) {
-                    if self.free_slots + 1 == self.backlog {
-                        // The worker asks again, and then it is for one at a time.
-                        self.push(Operation::CancelAccept);
-                    }
-                } else {
-                    let errno = of_result(result).err().filter(|&errno| errno != libc::ECANCELED);
-                    completions.push(Completion::AcceptEnded { errno });
-                }
-            }
+            Kind::Accept => completions.push(match u32::try_from(result) {
+                Ok(slot) => Completion::Accepted { slot },
+                Err(_) if result == -libc::ECANCELED => Completion::AcceptEnded { errno: None },
+                Err(_) => Completion::AcceptEnded { errno: Some(result.saturating_neg()) },
+            }),
             Kind::SendWait => {
                 let InFlight { payload, message, .. } =
                     self.sends_waiting.remove(&key).expect("a waiting send is kept until its one completion");
                 self.spare_messages.extend(message);
                 completions.push(Completion::Sent { key, payload, result: of_result(result) });
             }
-            Kind::Close => {
-                self.free_slots += 1;
-                completions.push(Completion::Closed { key });
-            }
+            Kind::Close => completions.push(Completion::Closed { key }),
             Kind::Wake => completions.push(Completion::Woken),
             Kind::Shutdown => {
                 if self.shutdowns.remove(&key) == Some(Then::Close) {
@@ -439,15 +422,11 @@ impl Driver for RingDriver {
     fn accept(&mut self) {
         // Without a listener the kernel refuses the descriptor, and accepting ends with that error.
         let listener = self.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        self.push(if self.free_slots < self.backlog {
-            Operation::AcceptOnce { listener }
-        } else {
-            Operation::AcceptMultishot { listener }
-        });
+        self.push(Operation::Accept { listener, poll_first: self.accept_poll_first });
     }
 
-    fn cancel_accept(&mut self) {
-        self.push(Operation::CancelAccept);
+    fn cancel_accepts(&mut self) {
+        self.push(Operation::CancelAccepts);
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
@@ -557,10 +536,15 @@ impl Drop for RingDriver {
             mem::forget(mem::take(&mut self.sends_waiting));
         }
         // Handles keep the ring open, and with it the connections in its table. What was cancelled
-        // holds on to them until this thread has run its completions. If either fails, they are
-        // closed with the last handle.
+        // holds on to them until this thread has run its completions, of which a call runs some. If either
+        // fails, they are closed with the last handle.
         let no_time = Timespec::new();
-        let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&no_time));
+        for _ in 0..DRAIN_CALLS_MAX {
+            let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&no_time));
+            if self.ring.completion().count() == 0 {
+                break;
+            }
+        }
         let _ = self.ring.submitter().unregister_files();
         // Handles keep the kernel's side of the ring alive: it must forget the buffers before they go.
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
@@ -599,9 +583,9 @@ mod tests {
         buffer_mode: BufferMode::Once,
         series_bytes_max: 0,
         low_water: false,
+        accept_poll_first: false,
         spin_us: 0,
         clock_ahead_us: 0,
-        backlog: 0,
     };
     const KEY: Key = Key { slot: 2, generation: 5 };
 

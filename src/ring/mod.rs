@@ -7,9 +7,9 @@
 //!
 //! [`RingDriver`] is the real one. Its set-up was chosen by measurement: `SINGLE_ISSUER`,
 //! `DEFER_TASKRUN`, `TASKRUN_FLAG` and `SUBMIT_ALL`; direct descriptors whose index is the
-//! connection's slot; multishot accept and receive; a ring of large receive buffers that the
-//! kernel fills incrementally (Linux 6.12, else smaller ones, each used once); and one
-//! `io_uring_enter` a turn, which submits everything and waits.
+//! connection's slot; multishot receive, and accepts by the dozen, so that a storm comes in parts;
+//! a ring of large receive buffers that the kernel fills incrementally (Linux 6.12, else smaller
+//! ones, each used once); and one `io_uring_enter` a turn, which submits everything and waits.
 
 #![expect(unsafe_code, reason = "the kernel shares memory with the process by address")]
 
@@ -85,11 +85,11 @@ pub trait Driver {
     /// Milliseconds on a clock that never goes back.
     fn now_ms(&mut self) -> u64;
 
-    /// Accepts connections until [`Completion::AcceptEnded`].
+    /// Accepts a connection, when one comes: [`Completion::Accepted`] or [`Completion::AcceptEnded`].
     fn accept(&mut self);
 
-    /// Stops accepting.
-    fn cancel_accept(&mut self);
+    /// Ends all accepts that still wait.
+    fn cancel_accepts(&mut self);
 
     /// Receives from a connection until [`Completion::ReceiveEnded`].
     ///

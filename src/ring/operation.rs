@@ -12,15 +12,19 @@ use crate::ring::buffer_ring::GROUP;
 use crate::ring::token::{Kind, Token};
 use crate::slab::Key;
 
-/// Where `optlen` stands in an `io_uring_sqe`, in words of four bytes.
-const OPTLEN_WORD: usize = 11;
+/// Where `ioprio` stands in an `io_uring_sqe`, if it consisted of `u16` alone.
+const IOPRIO: usize = 1;
+/// Where `optlen` stands, if it consisted of `u32` alone.
+const OPTLEN: usize = 11;
+/// Has an accept wait for a connection before it makes a socket for it, and not find out first that there is
+/// none (Linux 6.10).
+const ACCEPT_POLL_FIRST: u16 = 1 << 2;
 
 /// An operation without memory of its own, or with pointers that the driver keeps valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    AcceptMultishot { listener: RawFd },
-    AcceptOnce { listener: RawFd },
-    CancelAccept,
+    Accept { listener: RawFd, poll_first: bool },
+    CancelAccepts,
     ReceiveMultishot { key: Key, bytes_max: u32 },
     ReceiveOnce { key: Key },
     ReceiveNow { key: Key },
@@ -41,18 +45,21 @@ pub(super) enum Operation {
 impl Operation {
     pub(super) fn entry(self) -> Entry {
         match self {
-            Self::AcceptMultishot { listener } => opcode::AcceptMulti::new(Fd(listener))
-                .allocate_file_index(true)
-                .build()
-                .user_data(Token::of_ring(Kind::Accept).pack()),
-            Self::AcceptOnce { listener } => opcode::Accept::new(Fd(listener), ptr::null_mut(), ptr::null_mut())
-                .file_index(Some(DestinationSlot::auto_target()))
-                .build()
-                .user_data(Token::of_ring(Kind::Accept).pack()),
-            Self::CancelAccept => quiet(cancel_token(Token::of_ring(Kind::Accept))),
+            Self::Accept { listener, poll_first } => {
+                let accept = opcode::Accept::new(Fd(listener), ptr::null_mut(), ptr::null_mut());
+                let entry = accept.file_index(Some(DestinationSlot::auto_target())).build();
+                let flags = if poll_first { ACCEPT_POLL_FIRST } else { 0 };
+                with_field(entry, IOPRIO, flags).user_data(Token::of_ring(Kind::Accept).pack())
+            }
+            Self::CancelAccepts => {
+                let all = CancelBuilder::user_data(Token::of_ring(Kind::Accept).pack()).all();
+                quiet(opcode::AsyncCancel2::new(all).build())
+            }
             Self::ReceiveMultishot { key, bytes_max } => {
                 let entry = opcode::RecvMulti::new(Fixed(key.slot), GROUP).build();
-                with_total_len(entry, bytes_max).user_data(Token::new(Kind::Receive, key).pack())
+                // How many bytes the series takes in all (Linux 6.17). Zero, which older kernels insist on, is no
+                // limit.
+                with_field(entry, OPTLEN, bytes_max).user_data(Token::new(Kind::Receive, key).pack())
             }
             Self::ReceiveOnce { key } => receive_once(key, 0),
             Self::ReceiveNow { key } => receive_once(key, libc::MSG_DONTWAIT),
@@ -103,17 +110,19 @@ fn receive_once(key: Key, message_flags: i32) -> Entry {
     receive.build().flags(Flags::BUFFER_SELECT).user_data(Token::new(Kind::Receive, key).pack())
 }
 
-/// Sets the field `optlen`, for which the crate has no method: how many bytes a series of receives
-/// takes in all (Linux 6.17). Zero, which older kernels insist on, is no limit.
-fn with_total_len(mut entry: Entry, bytes_max: u32) -> Entry {
-    const { assert!(size_of::<Entry>() == 64 && align_of::<Entry>() >= align_of::<u32>()) };
-    let words = ptr::from_mut(&mut entry).cast::<u32>();
-    // SAFETY: an entry is the 64 bytes of the kernel's `io_uring_sqe`, as just asserted, so the
-    // word at byte 44 lies within it.
-    let optlen = unsafe { words.add(OPTLEN_WORD) };
-    // SAFETY: the word is valid and aligned, `entry` is ours alone, and every bit pattern is a value
-    // of the plain integers that an entry consists of.
-    unsafe { optlen.write(bytes_max) };
+/// Sets a field for which the crate has no method: that at `index` if an entry consisted of `T` alone, which
+/// is one of the unsigned integers.
+fn with_field<T: Into<u64>>(mut entry: Entry, index: usize, value: T) -> Entry {
+    const { assert!(size_of::<Entry>() == 64 && align_of::<Entry>() >= align_of::<T>()) };
+    assert!((index + 1) * size_of::<T>() <= size_of::<Entry>(), "a field is within its entry");
+    let fields = ptr::from_mut(&mut entry).cast::<T>();
+    // SAFETY: an entry is the 64 bytes of the kernel's `io_uring_sqe`, and the field ends within it: both have
+    // just been asserted.
+    let field = unsafe { fields.add(index) };
+    // SAFETY: the field is within `entry`, which is ours alone, and aligned since the entry is. Whatever value
+    // it is given, the plain integers that an entry consists of have it for a value: what goes into a `u64`
+    // has no byte without a value.
+    unsafe { field.write(value) };
     entry
 }
 

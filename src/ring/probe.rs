@@ -24,9 +24,9 @@ const OPTIONS: Options = Options {
     buffer_mode: BufferMode::Incremental,
     series_bytes_max: 0,
     low_water: false,
+    accept_poll_first: false,
     spin_us: 0,
     clock_ahead_us: 0,
-    backlog: 1,
 };
 /// How many bytes of a connection are received at once: enough for a turn, and as much as a peer that
 /// never reads can have lying with us beside its queue.
@@ -46,6 +46,8 @@ pub struct Features {
     pub series_bytes_max: u32,
     /// Whether a poll can wait until much has arrived (Linux 6.7).
     pub low_water: bool,
+    /// Whether an accept can wait before it does anything else (Linux 6.10).
+    pub accept_poll_first: bool,
 }
 
 /// Tries every operation of the driver on loopback: accept, receive, send, wake, shutdown, close.
@@ -80,7 +82,9 @@ fn try_modes(machine: Machine) -> Result<Features, StartError> {
     let limited = limits_series(Options { buffer_mode, ..OPTIONS }).unwrap_or(false);
     let series_bytes_max = if limited { SERIES_BYTES_MAX } else { 0 };
     let low_water = waits_for_much(Options { buffer_mode, low_water: true, ..OPTIONS }).unwrap_or(false);
-    Ok(Features { machine, buffer_mode, fallback, series_bytes_max, low_water })
+    let accept_poll_first =
+        accepts_when_there_is_one(Options { buffer_mode, accept_poll_first: true, ..OPTIONS }).unwrap_or(false);
+    Ok(Features { machine, buffer_mode, fallback, series_bytes_max, low_water, accept_poll_first })
 }
 
 fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
@@ -140,6 +144,16 @@ fn waits_for_much(options: Options) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Whether an accept that waits first accepts what is there already. Older kernels refuse the flag.
+fn accepts_when_there_is_one(options: Options) -> io::Result<bool> {
+    let (mut trial, _client) = Trial::connected(options, "accept after a wait")?;
+    trial.until(|completion| match completion {
+        Completion::Accepted { .. } => Some(true),
+        Completion::AcceptEnded { .. } => Some(false),
+        _ => None,
+    })
+}
+
 fn failed(machine: &Machine, step: &'static str) -> impl Fn(&io::Error) -> StartError {
     move |error| StartError::SelfTest { step, kernel: machine.kernel.clone(), cause: error.to_string() }
 }
@@ -161,7 +175,6 @@ impl Trial {
     }
 
     fn run(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.driver.accept();
         // Twice: the second connection receives after the end of the first, where some kernels
         // lose count of an incremental buffer.
         for text in [b"first words", b"other words"] {
@@ -174,6 +187,7 @@ impl Trial {
 
     fn converse(&mut self, address: SocketAddr, text: &[u8]) -> io::Result<()> {
         self.step = "accept";
+        self.driver.accept();
         let mut client = listener::connect_with_small_buffer(address)?;
         client.set_read_timeout(Some(std::time::Duration::from_millis(STEP_MS_MAX)))?;
         let key = self.accepted()?;

@@ -14,7 +14,7 @@ use crate::slab::Key;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Asked {
     Accept,
-    CancelAccept,
+    CancelAccepts,
     Receive(u32),
     Poll(u32, usize),
     ReceiveNow(u32),
@@ -34,6 +34,7 @@ pub(crate) enum Happens<'a> {
     /// Into the block that was given for it.
     Filled(&'a [u8]),
     Ended(ReceiveEnd),
+    Closed,
 }
 
 /// The test's end of a driver.
@@ -77,6 +78,7 @@ impl Hand {
                     Completion::Filled { key, block, result: Ok(bytes.len()) }
                 }
                 Happens::Ended(end) => Completion::ReceiveEnded { key, end: *end },
+                Happens::Closed => Completion::Closed { key },
             };
             state.next.push(completion);
         }
@@ -110,8 +112,8 @@ impl Driver for ScriptedDriver {
         self.ask(Asked::Accept);
     }
 
-    fn cancel_accept(&mut self) {
-        self.ask(Asked::CancelAccept);
+    fn cancel_accepts(&mut self) {
+        self.ask(Asked::CancelAccepts);
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {

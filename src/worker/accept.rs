@@ -1,5 +1,7 @@
 //! Accepting connections, and pausing when there is no room for more.
 
+use std::mem;
+
 use crate::handler::Handler;
 use crate::ring::Driver;
 use crate::slab::Key;
@@ -9,12 +11,19 @@ use crate::worker::{Pressure, Worker};
 /// How long accepting pauses for want of descriptors or memory: asking again at once would spin.
 const PAUSE_MS: u64 = 100;
 
+/// How many connections a turn accepts at most: when thousands come at once, those that are open get their
+/// turns in between.
+const ACCEPTS_PER_TURN_MAX: usize = 32;
+
 /// Whether connections are being accepted.
 #[derive(Debug, Default)]
 pub(super) struct Acceptor {
-    armed: bool,
+    /// How many accepts are under way; each is for one connection.
+    armed: usize,
     cancelled: bool,
     resume_at_ms: Option<u64>,
+    /// Nobody is accepted for now.
+    pauses: bool,
 }
 
 impl Acceptor {
@@ -24,12 +33,18 @@ impl Acceptor {
 
     /// Whether the kernel accepts nothing more for us.
     pub(super) fn is_idle(&self) -> bool {
-        !self.armed
+        self.armed == 0
+    }
+
+    fn end_one(&mut self) {
+        self.armed = self.armed.saturating_sub(1);
+        self.cancelled &= self.armed > 0;
     }
 }
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_accepted(&mut self, slot: u32) {
+        self.acceptor.end_one();
         // Some kernels (before 6.16) may report an accept before the close that freed its slot. The
         // close's own completion comes too late then and is known by its generation.
         if let Some(closed) = self.connections.key_of(slot) {
@@ -49,11 +64,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     }
 
     pub(super) fn handle_accept_ended(&mut self, errno: Option<i32>) {
-        self.acceptor.armed = false;
-        self.acceptor.cancelled = false;
+        self.acceptor.end_one();
         // A peer that left before it was accepted is its own trouble, other errors are ours.
         if errno.is_some_and(|errno| errno != libc::ECONNABORTED && errno != libc::EINTR) {
-            self.context.counters.accept_pauses += 1;
             self.acceptor.resume_at_ms = Some(self.context.now_ms + PAUSE_MS);
         }
     }
@@ -68,22 +81,25 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         }
     }
 
-    /// Asks for what is missing: accepting while there is room, none otherwise.
+    /// Asks for what is missing: accepts while there is room, none otherwise.
     pub(super) fn settle_acceptor(&mut self) {
-        let room = self.connections.len() < self.context.options.connections_max as usize;
+        let room = (self.context.options.connections_max as usize).saturating_sub(self.connections.len());
         let now_ms = self.context.now_ms;
         let acceptor = &mut self.acceptor;
         // A pause that is over must not go on bounding the wait, or the loop would spin while there
         // is no room.
         acceptor.resume_at_ms.take_if(|at| *at <= now_ms);
-        let wanted = room && acceptor.resume_at_ms.is_none() && self.pressure == Pressure::Calm && !self.stopping;
-        if wanted && !acceptor.armed {
-            acceptor.armed = true;
-            self.driver.accept();
-        } else if !wanted && acceptor.armed && !acceptor.cancelled {
+        let may = acceptor.resume_at_ms.is_none() && self.pressure == Pressure::Calm && !self.stopping;
+        let wanted = if may { room.min(ACCEPTS_PER_TURN_MAX) } else { 0 };
+        let paused = mem::replace(&mut acceptor.pauses, wanted == 0);
+        self.context.counters.accept_pauses += u64::from(acceptor.pauses && !paused && !self.stopping);
+        if wanted == 0 && acceptor.armed > 0 && !acceptor.cancelled {
             acceptor.cancelled = true;
-            self.context.counters.accept_pauses += u64::from(!self.stopping);
-            self.driver.cancel_accept();
+            self.driver.cancel_accepts();
+        }
+        while acceptor.armed < wanted && !acceptor.cancelled {
+            acceptor.armed += 1;
+            self.driver.accept();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Single turns of a worker, where it matters what comes together in one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::handler::Echo;
@@ -65,6 +66,25 @@ fn a_close_is_answered_though_the_deadline_of_the_handshake_passes_in_its_turn()
     assert_eq!(cancelled, [Asked::Close(0)]);
     let counters = bench.worker.counters();
     assert_eq!((counters.handshake_timeouts, counters.close_timeouts), (0, 0));
+}
+
+#[test]
+fn a_storm_of_connections_is_accepted_a_part_each_turn_and_not_beyond_the_room() {
+    let hand = Hand::default();
+    let options = Options { connections_max: 40, ..awake() };
+    let worker = Worker::new(0, hand.driver(), Echo::default(), options, Arc::default(), Vec::new());
+    let mut bench = Bench { hand, mailbox: Arc::default(), worker };
+    let accepts = |asked: &[Asked]| asked.iter().filter(|asked| **asked == Asked::Accept).count();
+    let accepted = |slots: Range<u32>| slots.map(|slot| (slot, Accepted)).collect::<Vec<_>>();
+    assert_eq!(accepts(&bench.turn(0, &accepted(0..32))), 32);
+    assert_eq!(accepts(&bench.turn(0, &accepted(32..38))), 8);
+    assert_eq!(accepts(&bench.turn(0, &accepted(38..40))), 0, "two are still under way");
+    bench.turn(0, &[]);
+    assert_eq!(bench.worker.counters().accept_pauses, 1, "there is no more room");
+    // One leaves, and there is room for one.
+    bench.turn(1, &[(7, Ended(ReceiveEnd::Eof))]);
+    assert_eq!(bench.turn(1, &[(7, Happens::Closed)]), []);
+    assert_eq!(bench.turn(1, &[]), [Asked::Accept]);
 }
 
 #[test]
@@ -291,7 +311,7 @@ fn while_memory_is_tight_nobody_is_accepted_and_when_it_is_short_the_newest_are_
     let mut bench = Bench::open(65);
     bench.mailbox.press(Pressure::Tight);
     assert_eq!(bench.turn(60, &[]), []);
-    assert_eq!(bench.turn(61, &[]), [Asked::CancelAccept]);
+    assert_eq!(bench.turn(61, &[]), [Asked::CancelAccepts]);
     bench.mailbox.press(Pressure::Short { bytes: 0 });
     let close = |slot| Asked::Send(slot, b"\x88\x0f\x03\xf5out of memory".to_vec());
     assert_eq!(bench.turn(62, &[]), [close(64), close(63)], "one in 64");
@@ -328,6 +348,6 @@ fn who_was_told_that_memory_is_short_may_say_goodbye() {
     bench.mailbox.press(Pressure::Short { bytes: 0 });
     assert_eq!(bench.turn(60, &[]).last(), Some(&Asked::Send(0, b"\x88\x0f\x03\xf5out of memory".to_vec())));
     bench.mailbox.press(Pressure::Short { bytes: 0 });
-    assert_eq!(bench.turn(160, &[]), [Asked::CancelAccept], "not cut off by the next word");
+    assert_eq!(bench.turn(160, &[]), [Asked::CancelAccepts], "not cut off by the next word");
     assert_eq!(bench.worker.counters().shed, 1);
 }

@@ -1,6 +1,7 @@
 //! The simulated kernel and network of one worker.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 
 use crate::buf::{Block, Payload};
 use crate::ring::sim::peer::PeerState;
@@ -10,6 +11,8 @@ use crate::slab::Key;
 
 /// The smallest buffer of a socket: with less, an honest peer would be too slow for any deadline.
 const ROOM_MIN: usize = 4096;
+/// One more than how many connections are accepted in a step at most.
+const ACCEPTS_PER_STEP_MAX: usize = 4;
 
 /// How long an honest peer is quiet at the most.
 const REST_MS_MAX: usize = 600;
@@ -50,8 +53,8 @@ pub(crate) struct World {
     pub(super) sockets: BTreeMap<u32, Socket>,
     pub(super) table_len: u32,
     pub(super) calling: VecDeque<usize>,
-    pub(super) accepting: bool,
-    pub(super) accept_cancelled: bool,
+    pub(super) accepts: usize,
+    pub(super) accepts_cancelled: bool,
     /// Closes whose slots were accepted into before they were reported.
     pub(super) late_closes: Vec<Key>,
     pub(super) submitted: VecDeque<Submitted>,
@@ -81,8 +84,8 @@ impl World {
             sockets: BTreeMap::new(),
             table_len,
             calling: VecDeque::new(),
-            accepting: false,
-            accept_cancelled: false,
+            accepts: 0,
+            accepts_cancelled: false,
             late_closes: Vec::new(),
             submitted: VecDeque::new(),
         }
@@ -90,7 +93,7 @@ impl World {
 
     /// Whether no connection, operation or caller is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && !self.accepting && self.submitted.is_empty()
+        self.sockets.is_empty() && self.accepts == 0 && self.submitted.is_empty()
     }
 
     /// Lets peers read what is still on its way, after the worker has ended.
@@ -273,7 +276,7 @@ impl World {
                     || peer.ending == Ending::Fin && !peer.sent_fin
                     || peer.ending == Ending::Reset
             }
-            PeerState::Calling => self.accepting,
+            PeerState::Calling => self.accepts > 0,
             PeerState::Closed | PeerState::TurnedAway => false,
         };
         let socket_acts = |socket: &Socket| {
@@ -286,18 +289,23 @@ impl World {
         };
         !self.peers.iter().any(peer_acts)
             && !self.sockets.values().any(socket_acts)
-            && !self.accept_cancelled
+            && !self.accepts_cancelled
             && self.late_closes.is_empty()
     }
 
     pub(super) fn step_accept(&mut self, completions: &mut Vec<Completion>) {
-        if !self.accepting {
-            return;
+        if self.accepts_cancelled {
+            self.accepts_cancelled = false;
+            let ended = mem::take(&mut self.accepts);
+            completions.extend((0..ended).map(|_| Completion::AcceptEnded { errno: None }));
         }
-        if self.accept_cancelled {
-            self.accepting = false;
-            self.accept_cancelled = false;
-            completions.push(Completion::AcceptEnded { errno: None });
+        for _ in 0..self.random.below(ACCEPTS_PER_STEP_MAX) {
+            self.accept_one(completions);
+        }
+    }
+
+    fn accept_one(&mut self, completions: &mut Vec<Completion>) {
+        if self.accepts == 0 {
             return;
         }
         let Some(peer) = self.calling.pop_front() else { return };
@@ -320,8 +328,9 @@ impl World {
                     self.late_closes.push(key);
                     self.fault(Fault::LateClose);
                 }
+                self.accepts -= 1;
                 completions.push(Completion::Accepted { slot });
-                if self.random.one_in(20) {
+                if self.accepts > 0 && self.random.one_in(20) {
                     self.end_accept(None, Fault::AcceptEnded, completions);
                 }
             }
@@ -329,7 +338,7 @@ impl World {
     }
 
     fn end_accept(&mut self, errno: Option<i32>, fault: Fault, completions: &mut Vec<Completion>) {
-        self.accepting = false;
+        self.accepts -= 1;
         self.fault(fault);
         completions.push(Completion::AcceptEnded { errno });
     }

@@ -200,7 +200,7 @@ impl Driver for Hour {
 
     fn accept(&mut self) {}
 
-    fn cancel_accept(&mut self) {}
+    fn cancel_accepts(&mut self) {}
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
         let unread = self.peer(key).unread.take();
