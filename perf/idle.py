@@ -448,7 +448,7 @@ class Figures:
         flat = self.flatness()
         return MARKDOWN.format(
             held=f"{self.held:,}", date=self.facts["date"], command=self.facts["command"],
-            hold=f"{self.load['window_s']:g} s", active=self.load["options"]["active"], bare=f"{int(self.facts['bare']):,}",
+            hold=f"{self.load['window_s']:g} s", settle=f"{self.load['options']['warmup_s']:g} s", active=self.load["options"]["active"], bare=f"{int(self.facts['bare']):,}",
             svg=svg, table=table_text([("", "")] + self.table()), caches=table_text([CACHE_HEAD, *self.cache_rows()]),
             flat=table_text([["connections"] + [f"{count:,}" for count, _ in flat],
                              ["bytes for each"] + [f"{value:.0f}" for _, value in flat]]))
@@ -464,8 +464,9 @@ Written by `scripts/idle-million.sh` on {date}; every figure is from that run. T
 ```
 
 The server is on one processor, the load on another, and they speak over loopback. The load opens the
-connections, holds them for {hold}, with {active} of them carrying echoes, verifies a sample of the others by an
-echo, and closes all. Before, the same {active} are measured without any others.
+connections, lets them settle for {settle} (pings that fell due while all was busy with opening are made up for),
+holds them for {hold} more, with {active} of them carrying echoes, verifies a sample of the others by an echo, and
+closes all. Before, the same {active} are measured without any others.
 
 {table}
 

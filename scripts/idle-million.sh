@@ -18,7 +18,7 @@ readonly CONNECTIONS_PER_SOURCE=4096
 readonly BUILD_SECONDS=1800 ALONE_SECONDS=10 START_SECONDS=60 SLOWEST_PER_SECOND=1500 REST_SECONDS=120
 
 command="scripts/idle-million.sh $*"
-connections=1000000 hold='' heartbeat=ping interval=25s workers='' tune='' write=yes output=perf/idle.md check=''
+connections=1000000 hold='' settle='' heartbeat=ping interval=25s workers='' tune='' write=yes output=perf/idle.md check=''
 binary=${RINGSOCK_BIN:-} alone_began='' alone_ended='' load_began='' load_ended=''
 inside=() children=() restore=() reniced=() tuned=() server='' load='' sampler='' holder='' failed='' url=''
 
@@ -32,6 +32,8 @@ need 9 GB of memory and about ten minutes.
 
   --connections N   how many; the default is 1000000
   --hold TIME       how long, such as 90s or 10m; the default is 5m, or 30s up to 200000 connections
+  --settle TIME     how long they are held before that, until what opening has left undone, such as pings, is made
+                    up for; the default is 40s, or 1s up to 200000 connections
   --heartbeat KIND  ping (the default), tcp, both, or off, as of `ringsock serve`
   --interval TIME   after how long a quiet peer is asked; the default is 25s
   --workers N       rings of the server; the default is as many as the limit on open files calls for
@@ -84,7 +86,7 @@ main() {
 parse_options() {
     while (($#)); do
         case $1 in
-            --connections | --hold | --heartbeat | --interval | --workers | --output)
+            --connections | --hold | --settle | --heartbeat | --interval | --workers | --output)
                 (($# > 1)) || die "$1 needs a value; see --help"
                 take_value "$1" "$2"
                 shift
@@ -104,6 +106,10 @@ parse_options() {
         hold=5m
         ((connections > 200000)) || hold=30s
     fi
+    if [[ -z $settle ]]; then
+        settle=40s
+        ((connections > 200000)) || settle=1s
+    fi
     (($(seconds "$hold") >= 5)) || die '--hold takes 5s or more'
 }
 
@@ -112,12 +118,13 @@ take_value() {
         --connections | --workers)
             [[ $2 =~ ^[1-9][0-9]{0,7}$ ]] || die "$1 takes a number above 0, not '$2'"
             ;;&
-        --hold | --interval)
+        --hold | --settle | --interval)
             [[ $2 =~ ^[1-9][0-9]{0,5}[smh]?$ ]] || die "$1 takes a time such as 90s or 10m, not '$2'"
             ;;&
         --connections) connections=$2 ;;
         --workers) workers=$2 ;;
         --hold) hold=$2 ;;
+        --settle) settle=$2 ;;
         --interval) interval=$2 ;;
         --output)
             [[ $2 == *.md ]] || die "--output takes a file that ends in .md, not '$2'"
@@ -381,9 +388,11 @@ stop_sampler() {
 # start_load NAME CONNECTIONS ACTIVE TIME: in $load. It waits for a line in a pipe, so that the sampler sees
 # the machine before.
 start_load() {
+    local warmup=1s
+    [[ $1 != load ]] || warmup=$(seconds "$settle")s
     # shellcheck disable=SC2016 # the inner shell expands them
     "${inside[@]}" taskset -c "$load_cpu" sh -c 'until [ -e "$1" ]; do sleep 0.1; done; shift; exec "$@"' sh "$out/$1.go" \
-        "$binary" bench "$url" --mode idle --connections "$2" --active "$3" --duration "$4" --timeout 30s \
+        "$binary" bench "$url" --mode idle --connections "$2" --active "$3" --duration "$4" --warmup "$warmup" --timeout 30s \
         --server-pid "$server" --json "$out/$1.json" >"$out/$1.load.log" 2>"$out/$1.load.err" </dev/null &
     load=$!
     children+=("$load")
@@ -424,7 +433,7 @@ measure_bare() {
 measure_load() {
     local hold_seconds limit
     hold_seconds=$(seconds "$hold")
-    limit=$((hold_seconds + 2 * connections / SLOWEST_PER_SECOND + REST_SECONDS))
+    limit=$((hold_seconds + $(seconds "$settle") + 2 * connections / SLOWEST_PER_SECOND + REST_SECONDS))
     echo "holding $connections connections for $hold, with $workers workers; given up after $limit s"
     start_server server
     sockets_before=$(sockets)
@@ -497,7 +506,7 @@ sockets_after=$sockets_after
 date=$(date -u '+%Y-%m-%d %H:%M UTC')
 command=${command% }
 server=processor $server_cpu: ringsock serve --workers $workers --heartbeat $heartbeat --heartbeat-interval $interval
-load=processor $load_cpu: ringsock bench --mode idle --connections $connections --duration $(seconds "$hold")s --timeout 30s
+load=processor $load_cpu: ringsock bench --mode idle --connections $connections --duration $(seconds "$hold")s --warmup $(seconds "$settle")s --timeout 30s
 tuned=${note%; }
 machine=${model:-unknown processor}, $(nproc --all) processors, $memory GiB, Linux $(uname -r)
 version=$("$binary" --version), commit $(commit)
