@@ -240,7 +240,8 @@ calm_reclaim() {
     command -v pgrep >/dev/null && command -v renice >/dev/null || return 0
     for pid in $(pgrep '^kdamond\.' || true); do
         before=$(awk '{ sub(/.*\) /, ""); print $17 }' "/proc/$pid/stat")
-        ((before < 19)) && renice -n 19 -p "$pid" >/dev/null || continue
+        ((before < 19)) || continue
+        renice -n 19 -p "$pid" >/dev/null || continue
         reniced+=("$pid=$before")
         note "kernel thread $(<"/proc/$pid/comm") at nice 19 (was $before, is put back)"
     done
