@@ -191,8 +191,9 @@ setting() {
 set_globally() {
     local path=/proc/sys/${1//.//} before
     before=$(cat "$path")
-    echo "$2" >"$path" || return 1
+    # Known before it is changed, lest an interruption in between leave it.
     restore+=("$path=$before")
+    echo "$2" >"$path" || return 1
     note "$1=$2 (was ${before//$'\t'/ }, is put back)"
 }
 
@@ -239,11 +240,27 @@ calm_reclaim() {
     local pid before
     command -v pgrep >/dev/null && command -v renice >/dev/null || return 0
     for pid in $(pgrep '^kdamond\.' || true); do
-        before=$(awk '{ sub(/.*\) /, ""); print $17 }' "/proc/$pid/stat")
+        before=$(nice_of "$pid")
+        [[ -n $before ]] || continue
         ((before < 19)) || continue
-        renice -n 19 -p "$pid" >/dev/null || continue
         reniced+=("$pid=$before")
+        renice 19 -p "$pid" >/dev/null || continue
         note "kernel thread $(<"/proc/$pid/comm") at nice 19 (was $before, is put back)"
+    done
+}
+
+nice_of() {
+    awk '{ sub(/.*\) /, ""); print $17 }' "/proc/$1/stat" 2>/dev/null || true
+}
+
+# Only of what is still the thread that was changed.
+restore_nice() {
+    local entry pid
+    for entry in "${reniced[@]}"; do
+        pid=${entry%%=*}
+        if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == kdamond.* ]]; then
+            renice "${entry#*=}" -p "$pid" >/dev/null || echo "warning: process $pid could not be put back to nice ${entry#*=}" >&2
+        fi
     done
 }
 
@@ -525,7 +542,11 @@ commit() {
 # Ends what was started here and nothing else.
 clean_up() {
     local status=$? pid
-    trap - EXIT INT TERM
+    trap - EXIT
+    # Nothing interrupts putting back.
+    trap '' INT TERM HUP
+    restore_settings ''
+    restore_nice
     for pid in "${children[@]}"; do
         is_child "$pid" && kill -TERM "$pid" 2>/dev/null
     done
@@ -533,8 +554,6 @@ clean_up() {
         is_child "$pid" || continue
         wait_for "$pid" 10 || kill -KILL "$pid" 2>/dev/null
     done
-    restore_settings ''
-    for pid in "${reniced[@]}"; do renice -n "${pid#*=}" -p "${pid%%=*}" >/dev/null || true; done
     ((status == 0)) || echo "idle-million.sh: failed; what was written meanwhile is in $out" >&2
     exit "$status"
 }

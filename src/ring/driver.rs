@@ -49,6 +49,8 @@ pub struct Options {
 const KERNEL_THREADS_MAX: [u32; 2] = [1, 1];
 /// How often a full completion queue may keep the kernel from taking submissions in one turn.
 const SUBMIT_TRIES_MAX: usize = 1_000;
+/// How often all that is under way is cancelled at the end.
+const CANCELS_MAX: usize = 16;
 /// How often the kernel is called at the end to run what was cancelled: it runs 20 at least each time.
 const DRAIN_CALLS_MAX: usize = 1 << 17;
 
@@ -525,26 +527,34 @@ impl Driver for RingDriver {
 
 impl Drop for RingDriver {
     fn drop(&mut self) {
-        // Ends every operation. What is left of them then is task work of this thread, which the
-        // call below runs: after it the kernel reads and writes none of our memory.
-        let cancelled = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-        let nothing_left = matches!(&cancelled, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
-        if cancelled.is_err() && !nothing_left {
+        // What was asked for in the last turn is under way then, and ends with the rest.
+        let _ = self.ring.submit();
+        // Ends every operation. What is left of them then is task work of this thread, of which a call runs
+        // some: after that the kernel reads and writes none of our memory. A cancel misses what is about to run,
+        // so it is made again until it finds nothing.
+        let no_time = Timespec::new();
+        let mut nothing_left = false;
+        for _ in 0..CANCELS_MAX {
+            let cancelled = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
+            nothing_left = matches!(&cancelled, Err(error) if error.raw_os_error() == Some(libc::ENOENT));
+            for _ in 0..DRAIN_CALLS_MAX {
+                let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&no_time));
+                if self.ring.completion().count() == 0 {
+                    break;
+                }
+            }
+            if nothing_left {
+                break;
+            }
+        }
+        if !nothing_left {
             // It can't be told what the kernel still reads or writes: leak it rather than free it.
             mem::forget(mem::take(&mut self.fills));
             mem::forget(mem::take(&mut self.sends_now));
             mem::forget(mem::take(&mut self.sends_waiting));
         }
-        // Handles keep the ring open, and with it the connections in its table. What was cancelled
-        // holds on to them until this thread has run its completions, of which a call runs some. If either
-        // fails, they are closed with the last handle.
-        let no_time = Timespec::new();
-        for _ in 0..DRAIN_CALLS_MAX {
-            let _ = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&no_time));
-            if self.ring.completion().count() == 0 {
-                break;
-            }
-        }
+        // Handles keep the ring open, and with it the connections in its table. What was cancelled holds on to
+        // them until this thread has run its completions. If either fails, they are closed with the last handle.
         let _ = self.ring.submitter().unregister_files();
         // Handles keep the kernel's side of the ring alive: it must forget the buffers before they go.
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
@@ -722,6 +732,48 @@ mod tests {
         driver.turn(Some(1_000), &mut completions).unwrap();
         let refused = matches!(completions[..], [Completion::Sent { result: Err(libc::ECONNREFUSED), .. }]);
         assert!(refused, "{completions:?}");
+    }
+
+    #[test]
+    fn a_driver_that_is_dropped_ends_what_it_has_not_submitted_yet() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        driver.attach(KEY.slot, client.into()).unwrap();
+        // A handle keeps the ring open.
+        let _handle = driver.handle().unwrap();
+        driver.poll(KEY, 1);
+        drop(driver);
+        assert_eq!(server.read(&mut [0]).ok(), Some(0));
+    }
+
+    #[test]
+    fn many_accepts_end_by_cancels_that_go_on_until_all_have() {
+        const ACCEPTS: usize = 32;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = Options { entries: 64, ..OPTIONS };
+        let mut driver = RingDriver::new(Some(listener.into()), options).unwrap();
+        let _caller = TcpStream::connect(address).unwrap();
+        (0..ACCEPTS).for_each(|_| driver.accept());
+        let (mut completions, mut accepted, mut ended) = (Vec::new(), 0, 0);
+        for _ in 0..1_000 {
+            driver.cancel_accepts();
+            driver.turn(Some(1), &mut completions).unwrap();
+            for completion in completions.drain(..) {
+                match completion {
+                    Completion::Accepted { .. } => accepted += 1,
+                    Completion::AcceptEnded { errno: None } => ended += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            if accepted + ended == ACCEPTS {
+                return;
+            }
+        }
+        panic!("{accepted} accepted and {ended} ended of {ACCEPTS}");
     }
 
     #[test]

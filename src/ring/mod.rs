@@ -88,7 +88,8 @@ pub trait Driver {
     /// Accepts a connection, when one comes: [`Completion::Accepted`] or [`Completion::AcceptEnded`].
     fn accept(&mut self);
 
-    /// Ends all accepts that still wait.
+    /// Ends the accepts that wait. The kernel may miss some that it is about to look at: what has not ended with the
+    /// next turn is to be cancelled again.
     fn cancel_accepts(&mut self);
 
     /// Receives from a connection until [`Completion::ReceiveEnded`].

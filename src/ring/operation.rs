@@ -12,10 +12,9 @@ use crate::ring::buffer_ring::GROUP;
 use crate::ring::token::{Kind, Token};
 use crate::slab::Key;
 
-/// Where `ioprio` stands in an `io_uring_sqe`, if it consisted of `u16` alone.
-const IOPRIO: usize = 1;
-/// Where `optlen` stands, if it consisted of `u32` alone.
-const OPTLEN: usize = 11;
+/// Where the fields `ioprio` and `optlen` begin in an `io_uring_sqe`, in bytes.
+const IOPRIO: usize = 2;
+const OPTLEN: usize = 44;
 /// Has an accept wait for a connection before it makes a socket for it, and not find out first that there is
 /// none (Linux 6.10).
 const ACCEPT_POLL_FIRST: u16 = 1 << 2;
@@ -49,7 +48,7 @@ impl Operation {
                 let accept = opcode::Accept::new(Fd(listener), ptr::null_mut(), ptr::null_mut());
                 let entry = accept.file_index(Some(DestinationSlot::auto_target())).build();
                 let flags = if poll_first { ACCEPT_POLL_FIRST } else { 0 };
-                with_field(entry, IOPRIO, flags).user_data(Token::of_ring(Kind::Accept).pack())
+                with_field(entry, IOPRIO, flags.to_ne_bytes()).user_data(Token::of_ring(Kind::Accept).pack())
             }
             Self::CancelAccepts => {
                 let all = CancelBuilder::user_data(Token::of_ring(Kind::Accept).pack()).all();
@@ -59,7 +58,7 @@ impl Operation {
                 let entry = opcode::RecvMulti::new(Fixed(key.slot), GROUP).build();
                 // How many bytes the series takes in all (Linux 6.17). Zero, which older kernels insist on, is no
                 // limit.
-                with_field(entry, OPTLEN, bytes_max).user_data(Token::new(Kind::Receive, key).pack())
+                with_field(entry, OPTLEN, bytes_max.to_ne_bytes()).user_data(Token::new(Kind::Receive, key).pack())
             }
             Self::ReceiveOnce { key } => receive_once(key, 0),
             Self::ReceiveNow { key } => receive_once(key, libc::MSG_DONTWAIT),
@@ -110,19 +109,19 @@ fn receive_once(key: Key, message_flags: i32) -> Entry {
     receive.build().flags(Flags::BUFFER_SELECT).user_data(Token::new(Kind::Receive, key).pack())
 }
 
-/// Sets a field for which the crate has no method: that at `index` if an entry consisted of `T` alone, which
-/// is one of the unsigned integers.
-fn with_field<T: Into<u64>>(mut entry: Entry, index: usize, value: T) -> Entry {
-    const { assert!(size_of::<Entry>() == 64 && align_of::<Entry>() >= align_of::<T>()) };
-    assert!((index + 1) * size_of::<T>() <= size_of::<Entry>(), "a field is within its entry");
-    let fields = ptr::from_mut(&mut entry).cast::<T>();
-    // SAFETY: an entry is the 64 bytes of the kernel's `io_uring_sqe`, and the field ends within it: both have
-    // just been asserted.
-    let field = unsafe { fields.add(index) };
-    // SAFETY: the field is within `entry`, which is ours alone, and aligned since the entry is. Whatever value
-    // it is given, the plain integers that an entry consists of have it for a value: what goes into a `u64`
-    // has no byte without a value.
-    unsafe { field.write(value) };
+/// Sets a field for which the crate has no method: the bytes from `at` on.
+fn with_field<const LEN: usize>(mut entry: Entry, at: usize, value: [u8; LEN]) -> Entry {
+    const { assert!(size_of::<Entry>() == 64) };
+    assert!(at + LEN <= size_of::<Entry>(), "a field is within its entry");
+    let bytes = ptr::from_mut(&mut entry).cast::<u8>();
+    // SAFETY: an entry is the 64 bytes of the kernel's `io_uring_sqe`, and `at` is one of them: both have just
+    // been asserted.
+    let field = unsafe { bytes.add(at) };
+    // SAFETY:
+    // - valid: the `LEN` bytes from `field` on are within `entry`, as asserted, which is ours alone;
+    // - aligned: bytes may be anywhere;
+    // - every byte is a value of the plain integers that an entry consists of.
+    unsafe { field.cast::<[u8; LEN]>().write(value) };
     entry
 }
 

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 use std::rc::Rc;
 
 use crate::buf::{Block, Payload};
@@ -48,6 +49,8 @@ struct State {
     received: Vec<Vec<u8>>,
     next: Vec<Completion>,
     fills: HashMap<u32, Block>,
+    accepts: usize,
+    missed: usize,
 }
 
 impl Hand {
@@ -64,7 +67,10 @@ impl Hand {
             let slot = *slot;
             let key = Key { slot, generation: 0 };
             let completion = match what {
-                Happens::Accepted => Completion::Accepted { slot },
+                Happens::Accepted => {
+                    state.accepts -= 1;
+                    Completion::Accepted { slot }
+                }
                 Happens::Received(bytes) => {
                     let buffer = u16::try_from(state.received.len()).expect("a test is short");
                     state.received.push(bytes.to_vec());
@@ -84,9 +90,14 @@ impl Hand {
         }
     }
 
+    /// Has the next cancel of accepts miss so many of them.
+    pub(crate) fn miss_accepts(&self, count: usize) {
+        self.0.borrow_mut().missed = count;
+    }
+
     /// What was asked for since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.0.borrow_mut().asked)
+        mem::take(&mut self.0.borrow_mut().asked)
     }
 }
 
@@ -110,10 +121,15 @@ impl Driver for ScriptedDriver {
 
     fn accept(&mut self) {
         self.ask(Asked::Accept);
+        self.state.borrow_mut().accepts += 1;
     }
 
     fn cancel_accepts(&mut self) {
         self.ask(Asked::CancelAccepts);
+        let mut state = self.state.borrow_mut();
+        let missed = mem::take(&mut state.missed).min(state.accepts);
+        let ended = mem::replace(&mut state.accepts, missed) - missed;
+        state.next.extend((0..ended).map(|_| Completion::AcceptEnded { errno: None }));
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
@@ -164,7 +180,7 @@ impl Driver for ScriptedDriver {
     }
 
     fn bytes_mut(&mut self, lease: &mut Lease) -> &mut [u8] {
-        self.received = std::mem::take(&mut self.state.borrow_mut().received[usize::from(lease.buffer)]);
+        self.received = mem::take(&mut self.state.borrow_mut().received[usize::from(lease.buffer)]);
         &mut self.received
     }
 

@@ -20,7 +20,6 @@ const ACCEPTS_PER_TURN_MAX: usize = 32;
 pub(super) struct Acceptor {
     /// How many accepts are under way; each is for one connection.
     armed: usize,
-    cancelled: bool,
     resume_at_ms: Option<u64>,
     /// Nobody is accepted for now.
     pauses: bool,
@@ -31,14 +30,18 @@ impl Acceptor {
         self.resume_at_ms
     }
 
+    /// Whether accepts are to end, and some have not.
+    pub(super) fn is_ending(&self) -> bool {
+        self.pauses && self.armed > 0
+    }
+
     /// Whether the kernel accepts nothing more for us.
     pub(super) fn is_idle(&self) -> bool {
         self.armed == 0
     }
 
     fn end_one(&mut self) {
-        self.armed = self.armed.saturating_sub(1);
-        self.cancelled &= self.armed > 0;
+        self.armed = self.armed.checked_sub(1).expect("what ends was asked for");
     }
 }
 
@@ -93,11 +96,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         let wanted = if may { room.min(ACCEPTS_PER_TURN_MAX) } else { 0 };
         let paused = mem::replace(&mut acceptor.pauses, wanted == 0);
         self.context.counters.accept_pauses += u64::from(acceptor.pauses && !paused && !self.stopping);
-        if wanted == 0 && acceptor.armed > 0 && !acceptor.cancelled {
-            acceptor.cancelled = true;
+        // Said each turn until all have ended: an accept that is about to run is where a cancel does not look.
+        if acceptor.is_ending() {
             self.driver.cancel_accepts();
         }
-        while acceptor.armed < wanted && !acceptor.cancelled {
+        while acceptor.armed < wanted {
             acceptor.armed += 1;
             self.driver.accept();
         }

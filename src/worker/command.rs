@@ -115,6 +115,21 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         }
     }
 
+    /// Ends all connections at once.
+    pub(super) fn cut_off(&mut self) {
+        self.stopping = true;
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(connection) = self.connections.get_mut(key)
+                && connection.phase != Phase::Dying
+            {
+                connection.die(key, CloseCause::Shutdown, &mut self.context);
+                self.touch(key);
+                self.apply_commands();
+            }
+        }
+    }
+
     /// Says goodbye to everybody. New connections are not accepted any more.
     fn stop(&mut self) {
         let keys: Vec<Key> = self.connections.keys().collect();

@@ -281,6 +281,9 @@ impl Connection {
             } else {
                 context.pool.give(stash);
             }
+        } else {
+            // A message under way has its deadline again.
+            self.receive_frames(key, &mut active, &mut [], context);
         }
         if self.eof && self.pause.is_none() {
             context.counters.lost += u64::from(matches!(self.phase, Phase::Open | Phase::Closing));

@@ -12,9 +12,13 @@ use crate::worker::heartbeat::Look;
 
 /// How many close timeouts the sending of what waits may take in all.
 const PROLONGED_TIMES_MAX: u64 = 12;
+/// When the operations of a connection that dies are cancelled again, if they have not ended.
+const CANCEL_AGAIN_MS: u64 = 1_000;
 /// After so many pings of a turn what has come meanwhile is looked at first: each costs the kernel the whole
 /// way through the network, and the wheel may bring up hundreds in a tick.
 const PINGS_PER_TURN_MAX: u64 = 32;
+/// Of those that were put off this share gets its ping in a turn.
+const DELAYED_SHARE: usize = 32;
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Sets the deadline that the state of a connection calls for.
@@ -51,7 +55,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 }
             }
             // Nothing is waited for but the kernel.
-            Phase::Dying if entered => self.deadlines.disarm(key.slot),
+            Phase::Dying if entered => self.deadlines.arm(key.slot, now_ms + CANCEL_AGAIN_MS),
             _ => {}
         }
     }
@@ -74,10 +78,12 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         // each other.
         let mut due = mem::take(&mut self.due);
         due.extend(self.fired.drain(..).filter_map(|slot| self.connections.key_of(slot)));
-        let enough = self.context.counters.pings + PINGS_PER_TURN_MAX;
+        // With more of them in turns that take long, so that none is put off for long.
+        let share = self.delayed.len() / DELAYED_SHARE;
+        let enough = self.context.counters.pings + PINGS_PER_TURN_MAX.max(share as u64);
         self.look_at_delayed(enough);
         for key in due.drain(..) {
-            if self.context.counters.pings >= enough && self.is_open(key) {
+            if self.context.counters.pings >= enough && self.is_quiet(key) {
                 self.delayed.push_back(key);
                 continue;
             }
@@ -98,6 +104,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 self.apply_commands();
             }
         }
+    }
+
+    /// Whether what has come up for a connection is most likely its ping.
+    fn is_quiet(&mut self, key: Key) -> bool {
+        self.connections.get_mut(key).is_some_and(|connection| connection.is_idle() && !connection.was_asked)
     }
 
     fn is_open(&mut self, key: Key) -> bool {
@@ -142,6 +153,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Phase::Closing | Phase::Finishing => {
                 counters.close_timeouts += 1;
                 connection.die(key, CloseCause::Stalled, &mut self.context);
+            }
+            // An operation that the kernel was about to look at is where a cancel does not look.
+            Phase::Dying if !connection.close_sent => {
+                connection.cancelled = false;
+                self.deadlines.arm(key.slot, now_ms + CANCEL_AGAIN_MS);
             }
             Phase::Dying => {}
         }

@@ -121,6 +121,13 @@ impl Default for Options {
 /// How often free memory is looked through. Half of what was not needed goes each time.
 const TRIM_INTERVAL_MS: u64 = 1_000;
 
+/// How long a worker that is to stop at once waits for the kernel to end what is under way.
+const CUT_OFF_MS: u64 = 1_000;
+/// Room that is kept for those that come up for a look together.
+const LOOKS_KEPT: usize = 4 << 10;
+/// When accepts that a cancel has missed are cancelled again.
+const CANCEL_AGAIN_MS: u64 = 1;
+
 /// Whether a worker goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
@@ -140,6 +147,8 @@ pub struct Worker<D, H> {
     mailbox: Arc<Mailbox>,
     peers: Vec<Peer>,
     stopping: bool,
+    /// When it stops whatever is still open, once it was told to abort.
+    cut_off_at_ms: Option<u64>,
     /// The next turn must not wait: something has to follow a send that is done when it returns.
     hurry: bool,
     shortage: Shortage,
@@ -172,6 +181,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             mailbox,
             peers,
             stopping: false,
+            cut_off_at_ms: None,
             hurry: false,
             shortage: Shortage::default(),
             pressure: Pressure::default(),
@@ -227,7 +237,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.relieve();
         self.mailbox.show_connections(self.connections.len());
         self.context.counters.copied_bytes = self.context.pool.copied_bytes();
-        let done = self.mailbox.is_aborted() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
+        let done = self.is_cut_off() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
         Ok(if done { Status::Stopped } else { Status::Running })
     }
 
@@ -241,6 +251,19 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     #[must_use]
     pub fn connection_count(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Whether it is to stop at once, and all are gone or had their time for that.
+    fn is_cut_off(&mut self) -> bool {
+        let now_ms = self.context.now_ms;
+        let Some(at_ms) = self.cut_off_at_ms else {
+            if self.mailbox.is_aborted() {
+                self.cut_off_at_ms = Some(now_ms + CUT_OFF_MS);
+                self.cut_off();
+            }
+            return false;
+        };
+        now_ms >= at_ms || self.connections.is_empty() && self.acceptor.is_idle()
     }
 
     fn dispatch(&mut self, completion: Completion) {
@@ -283,7 +306,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             .chain(spare)
             .min()
             .map(|at_ms| at_ms.saturating_sub(now_ms));
-        deadline.into_iter().chain(accept).chain(trim).min()
+        let cut_off = self.cut_off_at_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+        let ending = self.acceptor.is_ending().then_some(CANCEL_AGAIN_MS);
+        deadline.into_iter().chain(accept).chain(trim).chain(ending).chain(cut_off).min()
     }
 
     fn trim(&mut self) {
@@ -293,6 +318,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.context.trim_spare();
             self.connections.trim();
             self.deadlines.trim();
+            // Of those that came up for a look together, there may have been very many.
+            self.delayed.shrink_to(self.delayed.len().max(LOOKS_KEPT));
+            self.due.shrink_to(LOOKS_KEPT);
+            self.fired.shrink_to(LOOKS_KEPT);
             self.trim_at_ms = self.context.now_ms + TRIM_INTERVAL_MS;
         }
     }

@@ -63,7 +63,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
     /// Parts with the slowest, whose memory is free at once: with a share of all connections at least, and with
     /// more while what waits for them is less than `bytes`. If there are not so many, with the newest.
     fn shed(&mut self, bytes: u64) {
-        let mut left = self.connections.len().div_ceil(SHED_SHARE).min(SHED_MAX);
+        // Those that were told and are on their way count: what they free is yet to be seen.
+        let is_leaving = |phase| matches!(phase, Phase::Closing | Phase::Finishing | Phase::Dying);
+        let leaving = self.connections.iter().filter(|(_, connection)| is_leaving(connection.phase)).count();
+        let share = (self.connections.len() - leaving).div_ceil(SHED_SHARE).min(SHED_MAX);
+        let mut left = share.saturating_sub(leaving);
         let queued = self.connections.iter().map(|(key, connection)| (connection.refused_bytes() as u64, key));
         let mut slow: Vec<(u64, Key)> = queued.filter(|(bytes, _)| *bytes > 0).collect();
         slow.sort_unstable_by_key(|&(bytes, _)| Reverse(bytes));

@@ -9,7 +9,7 @@ use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
 use crate::timer::TICK_MS;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
-use crate::worker::{Beat, Mailbox, Options, Pressure, Worker};
+use crate::worker::{Beat, Mailbox, Options, Pressure, Status, Worker};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -41,7 +41,12 @@ impl Bench {
         let worker = Worker::new(0, hand.driver(), Echo::default(), options, mailbox.clone(), Vec::new());
         let mut bench = Self { hand, mailbox, worker };
         let all = |what: fn() -> Happens<'static>| (0..count).map(|slot| (slot, what())).collect::<Vec<_>>();
-        bench.turn(0, &all(|| Accepted));
+        // In parts, as they are asked for.
+        bench.turn(0, &[]);
+        for part in all(|| Accepted).chunks(32) {
+            bench.turn(0, part);
+            bench.turn(0, &[]);
+        }
         bench.turn(SOON_MS, &all(|| Received(REQUEST)));
         bench.turn(SOON_MS, &[]);
         bench
@@ -76,9 +81,10 @@ fn a_storm_of_connections_is_accepted_a_part_each_turn_and_not_beyond_the_room()
     let mut bench = Bench { hand, mailbox: Arc::default(), worker };
     let accepts = |asked: &[Asked]| asked.iter().filter(|asked| **asked == Asked::Accept).count();
     let accepted = |slots: Range<u32>| slots.map(|slot| (slot, Accepted)).collect::<Vec<_>>();
-    assert_eq!(accepts(&bench.turn(0, &accepted(0..32))), 32);
-    assert_eq!(accepts(&bench.turn(0, &accepted(32..38))), 8);
-    assert_eq!(accepts(&bench.turn(0, &accepted(38..40))), 0, "two are still under way");
+    assert_eq!(accepts(&bench.turn(0, &[])), 32);
+    assert_eq!(accepts(&bench.turn(0, &accepted(0..32))), 0);
+    assert_eq!(accepts(&bench.turn(0, &accepted(0..0))), 8);
+    assert_eq!(accepts(&bench.turn(0, &accepted(32..40))), 0);
     bench.turn(0, &[]);
     assert_eq!(bench.worker.counters().accept_pauses, 1, "there is no more room");
     // One leaves, and there is room for one.
@@ -317,8 +323,48 @@ fn while_memory_is_tight_nobody_is_accepted_and_when_it_is_short_the_newest_are_
     assert_eq!(bench.turn(62, &[]), [close(64), close(63)], "one in 64");
     assert_eq!(bench.turn(63, &[]), [], "once for each word");
     bench.mailbox.press(Pressure::Short { bytes: 0 });
-    assert_eq!(bench.turn(64, &[]), [close(62), close(61)]);
-    assert_eq!((bench.worker.counters().shed, bench.mailbox.connections()), (4, 65));
+    assert_eq!(bench.turn(64, &[]), [], "what those free who were told is yet to be seen");
+    assert_eq!((bench.worker.counters().shed, bench.mailbox.connections()), (2, 65));
+}
+
+#[test]
+fn a_cancel_that_misses_accepts_is_made_again() {
+    let mut bench = Bench::open(0);
+    bench.hand.miss_accepts(3);
+    bench.mailbox.stop();
+    assert_eq!(bench.turn(60, &[]), []);
+    assert_eq!(bench.turn(61, &[]), [Asked::CancelAccepts]);
+    bench.hand.next(62, &[]);
+    assert_eq!(bench.worker.turn().expect("a scripted driver never fails"), Status::Stopped);
+    assert_eq!(bench.hand.asked(), [Asked::CancelAccepts]);
+}
+
+#[test]
+fn operations_of_the_dying_that_a_cancel_misses_are_cancelled_again() {
+    let mut bench = Bench::open(1);
+    bench.mailbox.abort();
+    bench.turn(60, &[]);
+    assert!(bench.turn(61, &[]).contains(&Asked::Cancel(0)));
+    assert!(!bench.turn(500, &[]).contains(&Asked::Cancel(0)));
+    let again: Vec<_> = [1_059, 1_090].iter().flat_map(|&at_ms| bench.turn(at_ms, &[])).collect();
+    assert!(again.contains(&Asked::Cancel(0)), "{again:?}");
+}
+
+#[test]
+fn a_message_in_pieces_has_its_deadline_again_after_a_pause() {
+    let options = Options { send_queue_bytes_max: 16, assembly_timeout_ms: 500, ..awake() };
+    let mut bench = Bench::open_with(1, options);
+    // It pauses at the end of what was received: the answer to the Ping is over the bound of the queue.
+    let input = [&b"\x01\x81\0\0\0\0a"[..], b"\x89\x94\0\0\0\0aaaaaaaaaaaaaaaaaaaa"].concat();
+    let asked = bench.turn(60, &[(0, Received(&input))]);
+    assert!(matches!(&asked[0], Asked::Send(0, bytes) if bytes[0] == 0x8a), "{asked:?}");
+    assert!(bench.worker.counters().pauses > 0);
+    let closed: Vec<_> = (64..700).step_by(32).flat_map(|at_ms| bench.turn(at_ms, &[])).collect();
+    let reason = b"\x03\xf0fragments took too long";
+    assert!(
+        closed.iter().any(|asked| matches!(asked, Asked::Send(0, bytes) if bytes[2..] == reason[..])),
+        "{closed:?}"
+    );
 }
 
 #[test]

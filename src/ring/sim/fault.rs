@@ -17,6 +17,7 @@ pub(crate) enum Fault {
     FinMidStream,
     AcceptError,
     AcceptEnded,
+    MissedCancel,
     TableFull,
     Delay,
     Reordering,
@@ -24,7 +25,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::OneByteReceive,
         Self::ShortReceive,
         Self::NoBuffers,
@@ -39,6 +40,7 @@ impl Fault {
         Self::FinMidStream,
         Self::AcceptError,
         Self::AcceptEnded,
+        Self::MissedCancel,
         Self::TableFull,
         Self::Delay,
         Self::Reordering,

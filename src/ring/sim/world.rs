@@ -296,7 +296,12 @@ impl World {
     pub(super) fn step_accept(&mut self, completions: &mut Vec<Completion>) {
         if self.accepts_cancelled {
             self.accepts_cancelled = false;
-            let ended = mem::take(&mut self.accepts);
+            // The kernel misses those that it is about to look at.
+            let missed = if self.random.one_in(2) { self.random.below(self.accepts + 1) } else { 0 };
+            if missed > 0 {
+                self.fault(Fault::MissedCancel);
+            }
+            let ended = mem::replace(&mut self.accepts, missed) - missed;
             completions.extend((0..ended).map(|_| Completion::AcceptEnded { errno: None }));
         }
         for _ in 0..self.random.below(ACCEPTS_PER_STEP_MAX) {
