@@ -31,7 +31,7 @@ and closed over loopback, and prints what they took. Writes perf/idle.md with a 
 need 9 GB of memory and about ten minutes.
 
   --connections N   how many; the default is 1000000
-  --hold TIME       how long, such as 90s or 10m; the default is 5m, or 30s up to 200000 connections
+  --hold TIME       how long, such as 90s or 10m, 5s at least; the default is 5m, or 30s up to 200000 connections
   --settle TIME     how long they are held before that, until what opening has left undone, such as pings, is made
                     up for; the default is 40s, or 1s up to 200000 connections
   --heartbeat KIND  ping (the default), tcp, both, or off, as of `ringsock serve`
@@ -362,6 +362,7 @@ may_exceed_files() {
 
 start_server() {
     local tries
+    : >"$out/$1.log"
     "${inside[@]}" taskset -c "$server_cpu" "$binary" serve --listen 127.0.0.1:0 --workers "$workers" \
         --heartbeat "$heartbeat" --heartbeat-interval "$interval" >"$out/$1.log" 2>"$out/$1.err" </dev/null &
     server=$!
@@ -554,7 +555,11 @@ clean_up() {
         is_child "$pid" || continue
         wait_for "$pid" 10 || kill -KILL "$pid" 2>/dev/null
     done
-    ((status == 0)) || echo "idle-million.sh: failed; what was written meanwhile is in $out" >&2
+    case $status in
+        0) ;;
+        130 | 143) echo 'idle-million.sh: interrupted; what had been set is put back' >&2 ;;
+        *) echo "idle-million.sh: failed; what was written meanwhile is in $out" >&2 ;;
+    esac
     exit "$status"
 }
 

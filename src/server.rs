@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use crate::config::Options;
-use crate::control::{Control, Stopper};
+use crate::control::{Control, Stopper, accepts_up_to};
 use crate::handler::Handler;
 use crate::ring;
 use crate::ring::{CoreShare, Doorbell, Features, RingDriver, RingHandle, StartError};
@@ -189,7 +189,9 @@ impl Server {
         let features = ring::probe()?;
         let (cpus, core_share) = worker_cpus(&options)?;
         let Table { connections: connections_max, slack } = table(&options)?;
-        let capacity = Capacity::read(rings(&options, cpus.len()));
+        let resident = Process::Own.resident_bytes().unwrap_or(0);
+        let budget = options.memory_max.map(|bytes| accepts_up_to(bytes).saturating_sub(resident));
+        let capacity = Capacity::new(rings(&options, cpus.len()), &Supply { budget, ..Supply::read() });
         check_beat("ping", options.worker.ping)?;
         check_beat("keepalive", options.keepalive)?;
         let keepalive = options.keepalive.map(|beat| Keepalive {

@@ -185,6 +185,21 @@ fn the_second_signal_does_not_wait_for_anybody() {
 }
 
 #[test]
+fn a_server_whose_log_nobody_reads_any_more_ends_by_a_signal() {
+    let (mut program, _) = Program::serve(&[]);
+    drop(program.child.stderr.take());
+    program.signal("TERM");
+    for _ in 0..2_000 {
+        if !program.is_running() {
+            let status = program.child.wait().expect("it is our child");
+            return assert_eq!(status.code(), Some(0));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it goes on");
+}
+
+#[test]
 fn the_banner_says_what_is_served_and_that_is_served() {
     let (mut program, address) =
         Program::serving(program(&["--workers", "1", "--connections", "10"]).env("RINGSOCK_LISTEN", "127.0.0.1:0"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::print;
+use crate::cli::{print, print_error};
 use crate::load::{self, Deflate, Mode, Plan, Progress, Report, Sizes, Url, Validation};
 use crate::proto::ws::MessageKind;
 
@@ -105,13 +105,13 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     let report = match load::run(&arguments.into_plan()) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("ringsock bench: {error}");
+            print_error(&format!("ringsock bench: {error}"));
             return ExitCode::from(error.exit_code());
         }
     };
     match deliver(&report, json.as_deref(), plot.as_deref()) {
         Err(sentence) => {
-            eprintln!("ringsock bench: {sentence}");
+            print_error(&format!("ringsock bench: {sentence}"));
             ExitCode::from(EXIT_CODE_FAULTS)
         }
         Ok(()) if report.faults.count() > 0 => ExitCode::from(EXIT_CODE_FAULTS),

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::bench::parse_time;
 use crate::config::Options;
+use crate::server::Error;
 use crate::worker::Beat;
 
 /// Who asks a quiet peer for a sign of life.
@@ -33,18 +34,29 @@ pub(super) struct HeartbeatArguments {
     /// How much later a peer that does not answer is given up
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = a_while, env = "RINGSOCK_HEARTBEAT_TIMEOUT")]
     heartbeat_timeout: Duration,
-    /// After how long without a message or pong the server pings, with --heartbeat both
-    #[arg(long, value_name = "TIME", default_value = "50s", value_parser = a_while, env = "RINGSOCK_PING_INTERVAL")]
-    ping_interval: Duration,
+    /// After how long without a message or pong the server pings, with --heartbeat both [default: 50s]
+    #[arg(long, value_name = "TIME", value_parser = a_while, env = "RINGSOCK_PING_INTERVAL")]
+    ping_interval: Option<Duration>,
 }
 
+/// How often pings go out that only keep proxies open.
+const PING_INTERVAL: Duration = Duration::from_secs(50);
 /// The kernel counts keepalive in seconds, up to so many.
 const TIME_MIN: Duration = Duration::from_secs(1);
 const TIME_MAX: Duration = Duration::from_secs(32_767);
 
 impl HeartbeatArguments {
     /// Sets who asks, and when.
-    pub(super) fn apply(&self, options: &mut Options) {
+    ///
+    /// # Errors
+    ///
+    /// An interval for pings beside something else where there is nothing else.
+    pub(super) fn apply(&self, options: &mut Options) -> Result<(), Error> {
+        if let Some(value) = self.ping_interval.filter(|_| !matches!(self.heartbeat, Heartbeat::Both)) {
+            let advice =
+                "leave it out, or give --heartbeat both: otherwise --heartbeat-interval says when pings go out";
+            return Err(Error::Option { name: "ping-interval", value: format!("{value:?}"), advice });
+        }
         let beat = |interval: Duration| Beat {
             interval_ms: milliseconds(interval),
             timeout_ms: milliseconds(self.heartbeat_timeout),
@@ -53,11 +65,12 @@ impl HeartbeatArguments {
         let (ping, keepalive) = match self.heartbeat {
             Heartbeat::Ping => (Some(usual), None),
             Heartbeat::Tcp => (None, Some(usual)),
-            Heartbeat::Both => (Some(beat(self.ping_interval)), Some(usual)),
+            Heartbeat::Both => (Some(beat(self.ping_interval.unwrap_or(PING_INTERVAL))), Some(usual)),
             Heartbeat::Off => (None, None),
         };
         options.worker.ping = ping;
         options.keepalive = keepalive;
+        Ok(())
     }
 }
 
@@ -98,7 +111,7 @@ mod tests {
     fn options(words: &str) -> Options {
         let line = Line::try_parse_from(["ringsock"].into_iter().chain(words.split_whitespace())).expect("it can be");
         let mut options = Options::default();
-        line.arguments.apply(&mut options);
+        line.arguments.apply(&mut options).expect("they go together");
         options
     }
 
@@ -131,6 +144,16 @@ mod tests {
     fn times_that_can_not_be_are_refused() {
         for time in ["0s", "999ms", "10h"] {
             assert!(Line::try_parse_from(["ringsock", "--heartbeat-interval", time]).is_err(), "{time}");
+        }
+    }
+
+    #[test]
+    fn an_interval_for_pings_beside_nothing_is_refused() {
+        for heartbeat in ["ping", "tcp", "off"] {
+            let words = ["ringsock", "--heartbeat", heartbeat, "--ping-interval", "4s"];
+            let line = Line::try_parse_from(words).expect("each is right by itself");
+            let error = line.arguments.apply(&mut Options::default()).expect_err("they don't go together");
+            assert!(error.to_string().contains("give --heartbeat both"), "{error}");
         }
     }
 }

@@ -42,6 +42,8 @@ pub fn run() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // Whoever reads the log may be gone: that is no reason to panic.
+        .log_internal_errors(false)
         .init();
     if let Err(error) = memory::forbid_huge_pages() {
         tracing::debug!("huge pages are not forbidden, so each thread may take more memory: {error}");
@@ -58,6 +60,11 @@ pub fn run() -> ExitCode {
 /// to end.
 fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Prints a line about a failure, likewise.
+fn print_error(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]

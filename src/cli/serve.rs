@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::bench::parse_time;
-use crate::cli::{heartbeat, print};
+use crate::cli::{heartbeat, print, print_error};
 use crate::config::{DEVELOPMENT_ADDRESS, Options};
 use crate::control::Signals;
 use crate::handler::Echo;
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ringsock: {error}");
+            print_error(&format!("ringsock: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -116,11 +116,15 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     options.signals = Signals::Handled;
     options.memory_max = arguments.memory;
     options.worker.hibernate_after_ms = arguments.hibernate_after.0;
-    arguments.heartbeat.apply(&mut options);
+    arguments.heartbeat.apply(&mut options)?;
     let compression = arguments.deflate;
     let heartbeat = heartbeat::describe(&options);
     let server = Server::start(options, move |_| Echo { compression })?;
     print_banner(&server, compression, &heartbeat);
+    if !server.address().ip().is_loopback() {
+        let address = server.address();
+        tracing::warn!("{address} can be reached from other machines, by anybody: there is no TLS and no login yet");
+    }
     let counters = server.join()?;
     print_farewell(&counters);
     Ok(())

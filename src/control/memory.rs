@@ -27,6 +27,11 @@ enum Level {
     Short,
 }
 
+/// How many bytes of a budget may be taken before nobody is accepted any more.
+pub(crate) fn accepts_up_to(budget: u64) -> u64 {
+    budget / 100 * TIGHT
+}
+
 impl Memory {
     pub(super) fn new(budget: u64) -> Self {
         Self { budget, level: Level::Calm, excess: 0 }
@@ -51,7 +56,7 @@ impl Memory {
                 }
             }
             self.level = level;
-            self.excess = used.saturating_sub(self.budget / 100 * TIGHT);
+            self.excess = used.saturating_sub(accepts_up_to(self.budget));
         }
         match self.level {
             Level::Calm => Pressure::Calm,

@@ -14,6 +14,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::worker::{Handle, Pressure};
 
+pub(crate) use memory::accepts_up_to;
+
 use memory::Memory;
 
 /// Who stops the server on SIGINT and SIGTERM.
@@ -34,6 +36,18 @@ enum Order {
     Abort,
     /// The workers have ended: so shall this thread.
     End,
+}
+
+/// Stops the workers if the control thread panics.
+struct StopsAll(Handle);
+
+impl Drop for StopsAll {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // A worker that is gone already needs no word, and nobody is left to be told of it.
+            let _ = self.0.stop();
+        }
+    }
 }
 
 /// The control thread of a server.
@@ -74,6 +88,8 @@ impl Control {
         let (orders, inbox) = watch::channel(Order::Run);
         let (ready, is_ready) = mpsc::channel();
         let thread = thread::Builder::new().name("ringsock-control".into()).spawn(move || {
+            // Without this thread nobody hears of signals: if it panics, the server stops.
+            let _stops_all = StopsAll(handle.clone());
             tokio_uring::start(async move {
                 match signal::Signals::new(signals) {
                     Ok(signals) => {

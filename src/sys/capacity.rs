@@ -98,6 +98,7 @@ impl Capacity {
         let system = [
             supply.files.map(|files| open_files(files, supply.privileges)),
             supply.memory.map(memory),
+            supply.budget.map(budget),
             supply.group.as_ref().map(group_memory),
             supply.tracked.map(tracked),
             supply.tcp_pages.map(queued),
@@ -238,6 +239,18 @@ fn memory(bytes: u64) -> Limit {
     }
 }
 
+fn budget(bytes: u64) -> Limit {
+    let connections = bytes / CONNECTION_BYTES;
+    let more = goal(connections).saturating_sub(connections).saturating_mul(CONNECTION_BYTES);
+    Limit {
+        name: "--memory",
+        found: format!("{} MiB left at {CONNECTION_BYTES} bytes a connection", bytes >> 20),
+        reach: Reach::Open,
+        connections,
+        remedy: Some(format!("'--memory' with {} MiB more", more >> 20)),
+    }
+}
+
 fn group_memory(Group { path, max, left }: &Group) -> Limit {
     let connections = left / CONNECTION_BYTES;
     let needed = goal(connections).saturating_mul(CONNECTION_BYTES).saturating_add(max - left);
@@ -333,6 +346,7 @@ mod tests {
             tracked: Some(Quota { used: 0, max: 262_144 }),
             backlog_max: Some(4096),
             memory: Some(24 << 30),
+            budget: None,
             group: None,
             privileges: Privileges::default(),
         }
@@ -463,6 +477,17 @@ mod tests {
             assert_eq!(grouped(count), text);
         }
         assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn what_the_server_was_given_binds_where_it_is_least() {
+        let given = Supply { budget: Some(45_060_000), ..supply() };
+        let found = "about 10,000 connections: --memory=42 MiB left at 4506 bytes a connection";
+        check(
+            TWO,
+            &given,
+            &format!("{found} -> '--memory' with 4254 MiB more for a million, though RLIMIT_NOFILE lets 39,872"),
+        );
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Supply {
     pub backlog_max: Option<u64>,
     /// Memory that can be had without swapping, in bytes (`MemAvailable`).
     pub memory: Option<u64>,
+    /// How much the server may still take of the memory that it was given (`--memory`), in bytes.
+    pub budget: Option<u64>,
     /// The control group with the least memory left.
     pub group: Option<Group>,
     /// Whether this process may do what the kernel refuses to others.
@@ -73,6 +75,7 @@ impl Supply {
             tracked: conntrack("count").zip(conntrack("max")).map(|(used, max)| Quota { used, max }),
             backlog_max: number("/proc/sys/net/core/somaxconn"),
             memory: kibibytes(&text("/proc/meminfo"), "MemAvailable:"),
+            budget: None,
             group: group(Path::new("/sys/fs/cgroup"), &text("/proc/self/cgroup")),
             privileges: privileges(&text("/proc/self/status"), &text("/proc/self/uid_map")),
         }
