@@ -3,4 +3,5 @@
 //! Whatever way the input is cut, the events are the same.
 
 pub mod http;
+pub mod stomp;
 pub mod ws;

@@ -17,6 +17,12 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
+/// The text that `bytes` are as a whole, if they are UTF-8.
+#[must_use]
+pub fn text(bytes: &[u8]) -> Option<&str> {
+    simdutf8::basic::from_utf8(bytes).ok()
+}
+
 /// Unmasks a whole text in place and says whether it is UTF-8.
 ///
 /// ```
