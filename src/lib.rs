@@ -43,6 +43,7 @@
 //! | [`load`] | the load generator: clients on the same ring, for this server and others |
 //! | [`worker`] | one core's loop; connections, deadlines, mailbox, counters |
 //! | [`handler`] | sans-IO: the application's trait, its effects, the echo |
+//! | [`broker`] | sans-IO: what STOMP routes by: destinations, topics and their subscriptions |
 //! | [`proto`] | sans-IO: HTTP upgrade and WebSocket, for both roles; STOMP, for servers |
 //! | [`ring`], [`sys`] | io_uring as typed operations and completions; the other system calls |
 //! | [`buf`], [`simd`], [`slab`], [`timer`] | blocks and send queues; masking and UTF-8; slots; the wheel |
@@ -65,6 +66,7 @@
 //! Linux 6.1 or newer; incremental receive buffers are used from 6.12 on. Whatever is used is
 //! tried at start ([`ring::probe`]); `ringsock doctor` shows the result.
 
+pub mod broker;
 pub mod buf;
 pub mod cli;
 pub mod config;
