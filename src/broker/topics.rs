@@ -176,7 +176,7 @@ impl<S: Copy> Topics<S> {
             return child;
         }
         if parent != TOPIC {
-            self.nodes.get_mut(parent).family.add(text);
+            self.nodes.get_mut(parent).family.add(text.as_bytes());
         }
         self.nodes.insert(parent, text)
     }
@@ -190,7 +190,7 @@ impl<S: Copy> Topics<S> {
             }
             let (parent, text) = self.nodes.remove(node);
             if parent != TOPIC {
-                self.nodes.get_mut(parent).family.take(&text);
+                self.nodes.get_mut(parent).family.take(text.as_bytes());
             }
             node = parent;
         }
