@@ -43,7 +43,7 @@
 //! | [`load`] | the load generator: clients on the same ring, for this server and others |
 //! | [`worker`] | one core's loop; connections, deadlines, mailbox, counters |
 //! | [`handler`] | sans-IO: the application's trait, its effects, the echo |
-//! | [`broker`] | sans-IO: what STOMP routes by: destinations, topics and their subscriptions |
+//! | [`broker`] | sans-IO: destinations, topics and their subscriptions, queues with acknowledgements, transactions |
 //! | [`proto`] | sans-IO: HTTP upgrade and WebSocket, for both roles; STOMP, for servers |
 //! | [`ring`], [`sys`] | io_uring as typed operations and completions; the other system calls |
 //! | [`buf`], [`simd`], [`slab`], [`timer`] | blocks and send queues; masking and UTF-8; slots; the wheel |

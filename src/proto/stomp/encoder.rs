@@ -3,11 +3,12 @@
 //! A header that a version cannot express is left out rather than written so that it reads as something else:
 //! a line feed of a 1.2 header would be a header of its own to a 1.0 client.
 
-use std::io::Write;
-
 use memchr::{memchr, memchr3};
 
 use crate::proto::stomp::{Command, Version};
+
+/// The digits of the largest number.
+const DIGITS_MAX: usize = 20;
 
 /// Writes one frame.
 ///
@@ -57,7 +58,20 @@ impl FrameWriter<'_> {
 
     /// Writes a header whose value is a number.
     pub fn number(&mut self, name: &'static str, value: u64) -> &mut Self {
-        write!(self.out, "{name}:{value}\n").expect("writing to memory can't fail");
+        let mut digits = [0; DIGITS_MAX];
+        let (mut start, mut rest) = (digits.len(), value);
+        loop {
+            start -= 1;
+            digits[start] = b'0' + u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b':');
+        self.out.extend_from_slice(&digits[start..]);
+        self.out.push(b'\n');
         self
     }
 

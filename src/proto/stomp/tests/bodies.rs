@@ -71,3 +71,14 @@ fn a_body_is_written_with_its_length() {
     let frames = [seen(Command::Message, &[("content-length", "3")], b"a\0b"), seen(Command::Receipt, &[], b"")];
     check(Version::V1_2, &out, &frames);
 }
+
+#[test]
+fn numbers_are_written_in_decimal() {
+    for (number, digits) in [(0, "0"), (9, "9"), (10, "10"), (4_711, "4711"), (u64::MAX, "18446744073709551615")] {
+        let mut out = Vec::new();
+        let mut receipt = encoder::begin(&mut out, Version::V1_2, Command::Receipt);
+        receipt.number("receipt-id", number);
+        receipt.finish(b"");
+        assert_eq!(String::from_utf8(out).expect("it is text"), format!("RECEIPT\nreceipt-id:{digits}\n\n\0"));
+    }
+}
