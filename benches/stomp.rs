@@ -83,7 +83,7 @@ fn open(pool: &mut Pool) -> Session {
     let mut connect = &b"CONNECT\naccept-version:1.2\n\n\0"[..];
     let login = session.receive(&mut connect, 0, pool);
     assert!(matches!(login, Ok(Some(Incoming::Connect(_)))));
-    session.accept("s", "ringsock", 0, &mut Vec::new());
+    assert!(session.accept("s", "ringsock", 0, &mut Vec::new()));
     session
 }
 

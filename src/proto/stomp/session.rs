@@ -68,7 +68,7 @@ impl std::fmt::Debug for Login<'_> {
 ///
 /// let connect = session.receive(&mut input, 5, &mut pool).expect("a good frame");
 /// assert!(matches!(connect, Some(Incoming::Connect(login)) if login.login.is_none()));
-/// session.accept("s1", "ringsock", 5, &mut out);
+/// assert!(session.accept("s1", "ringsock", 5, &mut out));
 /// assert_eq!(out, b"CONNECTED\nversion:1.2\nheart-beat:1000,10000\nsession:s1\nserver:ringsock\n\n\0");
 ///
 /// let send = session.receive(&mut input, 6, &mut pool).expect("a good frame");
@@ -82,6 +82,7 @@ pub struct Session {
     phase: Phase,
     version: Option<Version>,
     periods: Periods,
+    began_ms: u64,
     heard_ms: u64,
     said_ms: u64,
 }
@@ -108,6 +109,7 @@ impl Session {
             phase: Phase::Connecting,
             version: None,
             periods: Periods::default(),
+            began_ms: now_ms,
             heard_ms: now_ms,
             said_ms: now_ms,
         }
@@ -161,14 +163,10 @@ impl Session {
     }
 
     /// Opens the session: writes CONNECTED. `session` is unique, `server` the name of the server; an empty one is left
-    /// out.
-    ///
-    /// # Panics
-    ///
-    /// If no CONNECT waits for it.
-    pub fn accept(&mut self, session: &str, server: &str, now_ms: u64, out: &mut Vec<u8>) {
-        assert!(self.is_asked(), "a session is opened once, when that is asked for");
-        let version = self.version.expect("a CONNECT says what it knows");
+    /// out. Says whether it was: who takes long to decide may come too late for a client, whose session has ended
+    /// then, and nothing is written.
+    pub fn accept(&mut self, session: &str, server: &str, now_ms: u64, out: &mut Vec<u8>) -> bool {
+        let Some(version) = self.version.filter(|_| self.phase == Phase::Connecting) else { return false };
         self.phase = Phase::Open;
         self.decoder.set_version(version);
         self.decoder.set_limits(self.options.frames);
@@ -184,6 +182,7 @@ impl Session {
         }
         connected.finish(b"");
         self.said_ms = now_ms;
+        true
     }
 
     /// Notes that something was written to the client at `now_ms`: it needs no heart-beat for a while.
@@ -244,7 +243,7 @@ impl Session {
     /// When the client must have said something.
     fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
-            Phase::Connecting => Some(self.said_ms + self.options.login_timeout_ms),
+            Phase::Connecting => Some(self.began_ms + self.options.login_timeout_ms),
             Phase::Open => self.periods.expect_ms.map(|period_ms| self.heard_ms + PATIENCE * u64::from(period_ms)),
             Phase::Ended => None,
         }

@@ -47,7 +47,7 @@ impl Bench {
                 Ok(Some(Incoming::Request(request))) => seen.push(show(&request)),
                 Ok(Some(Incoming::Connect(_))) => {
                     seen.push("Connect".into());
-                    self.session.accept("s1", "", self.now_ms, &mut self.out);
+                    assert!(self.session.accept("s1", "", self.now_ms, &mut self.out));
                 }
                 Ok(None) => return seen,
                 Err(failure) => {
@@ -167,7 +167,8 @@ fn what_follows_a_connect_waits_for_its_answer() {
     let before = input.len();
     assert!(session.receive(&mut input, 0, &mut pool).is_ok_and(|none| none.is_none()));
     assert_eq!(input.len(), before);
-    session.accept("s1", "", 0, &mut out);
+    assert!(session.accept("s1", "", 0, &mut out));
+    assert!(!session.accept("s1", "", 0, &mut out), "it is open");
     let begin = session.receive(&mut input, 0, &mut pool).expect("a good frame");
     let Some(Incoming::Request(request)) = begin else { panic!("{begin:?}") };
     assert!(matches!(request.action, Action::Begin(name) if name == "a:b"));
@@ -182,6 +183,22 @@ fn a_client_that_does_not_connect_is_closed() {
     assert_eq!(bench.wait(), 10_000);
     assert!(bench.wrote().starts_with("ERROR\nmessage:no CONNECT in time\n"));
     assert_eq!(bench.session.poll_timeout(), None);
+}
+
+/// Row S28: nor does the time for it begin anew, and an answer that comes too late opens nothing.
+#[test]
+fn an_answer_that_comes_too_late_opens_nothing() {
+    let mut session = Session::new(OPTIONS, 0);
+    let (mut pool, mut out) = (Pool::default(), Vec::new());
+    assert!(!session.accept("s1", "", 0, &mut out), "nobody asked");
+    let mut input = &b"CONNECT\naccept-version:1.2\n\n\0"[..];
+    assert!(matches!(session.receive(&mut input, 9_000, &mut pool), Ok(Some(Incoming::Connect(_)))));
+    session.handle_said(9_500);
+    assert_eq!(session.poll_timeout(), Some(10_000));
+    let failure = session.handle_timeout(10_000, &mut out).expect_err("the time is over");
+    assert_eq!(failure.fault, Fault::LoginTimeout);
+    assert!(!session.accept("s1", "", 10_001, &mut out));
+    assert_eq!(out, b"");
 }
 
 /// Item 113: before CONNECT the limits are narrower, and those after it hold from the next frame on.
