@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{print, print_error};
+use crate::cli::{print, print_error, stomp};
 use crate::load::{self, Deflate, Mode, Plan, Progress, Report, Sizes, Url, Validation};
 use crate::proto::ws::MessageKind;
 
@@ -16,24 +16,24 @@ const EXIT_CODE_FAULTS: u8 = 1;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The server: ws://host:port/path
+    /// The server: ws://host:port/path, or with --stomp also tcp://host:port
     url: Url,
     /// What connections do [default: rate with --rate, pipeline with --depth, else ping-pong]
     #[arg(long, short, value_enum)]
     mode: Option<Mode>,
-    /// Connections over all threads; subscribers in broadcast mode
-    #[arg(long, short, value_name = "COUNT", default_value_t = 64)]
-    connections: u32,
+    /// Connections over all threads; subscribers in broadcast mode [default: 64]
+    #[arg(long, short, value_name = "COUNT")]
+    connections: Option<u32>,
     /// Threads, each with a ring of its own [default: 1, or as many as the limit on open files calls for]
     #[arg(long, short, value_name = "COUNT")]
     threads: Option<u16>,
     /// Processors to pin the threads to, in turn, such as 1,3 or 4-7
     #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
     pin: Option<Cpus>,
-    /// Bytes of a message, or a mix with weights such as 16:70,1024:25,65536:5
-    #[arg(long, short, value_name = "BYTES", default_value = "125")]
-    size: Sizes,
-    /// Send text, in ASCII [default: binary]
+    /// Bytes of a message, or a mix with weights such as 16:70,1024:25,65536:5 [default: 125]
+    #[arg(long, short, value_name = "BYTES")]
+    size: Option<Sizes>,
+    /// Send text, in ASCII [default: binary; text with --stomp]
     #[arg(long, conflicts_with = "binary")]
     text: bool,
     /// Send binary messages
@@ -55,7 +55,7 @@ pub(super) struct Arguments {
     /// How many of the connections carry echoes in idle mode [default: 100, or all if there are fewer]
     #[arg(long, value_name = "COUNT")]
     active: Option<u32>,
-    /// Publishers in broadcast mode, beside the subscribers
+    /// Publishers in broadcast mode and with --stomp, beside those who receive
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     publishers: u32,
     /// How many of the connections read slowly in slow mode [default: one in eight]
@@ -94,6 +94,8 @@ pub(super) struct Arguments {
     /// Where the random numbers begin: sizes, content and masks
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    stomp: stomp::Arguments,
 }
 
 /// Processors, by number.
@@ -121,26 +123,34 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 impl Arguments {
     fn into_plan(self) -> Plan {
-        let mode = self.mode.unwrap_or(match (self.rate, self.depth) {
+        let mode = self.stomp.mode().or(self.mode).unwrap_or(match (self.rate, self.depth) {
             (Some(_), _) => Mode::Rate,
             (None, Some(2..)) => Mode::Pipeline,
             (None, _) => Mode::PingPong,
         });
         let usual = Plan::new(self.url, mode);
-        let slow_readers = self.slow_readers.unwrap_or((self.connections / 8).max(1));
+        // At a fixed rate the depth only matters when the server is behind.
+        let depth = if mode.is_stomp() && self.rate.is_some() { usual.depth.max(64) } else { usual.depth };
+        let connections = self.connections.unwrap_or(usual.connections);
+        let slow_readers = self.slow_readers.unwrap_or((connections / 8).max(1));
+        let kind = match (self.text, self.binary) {
+            (true, _) => MessageKind::Text,
+            (_, true) => MessageKind::Binary,
+            _ => usual.kind,
+        };
         Plan {
-            connections: self.connections,
-            publishers: if mode == Mode::Broadcast { self.publishers } else { 0 },
+            connections,
+            publishers: if usual.publishers > 0 { self.publishers } else { 0 },
             slow_readers: if mode == Mode::Slow { slow_readers } else { 0 },
             read_delay: self.read_delay,
             active: self.active,
             threads: self.threads,
             cpus: self.pin.map_or_else(Vec::new, |cpus| cpus.0),
-            sizes: self.size,
-            kind: if self.text { MessageKind::Text } else { MessageKind::Binary },
+            sizes: self.size.unwrap_or_else(|| usual.sizes.clone()),
+            kind,
             deflate: self.deflate,
             fragments: self.fragments,
-            depth: self.depth.unwrap_or(usual.depth),
+            depth: self.depth.unwrap_or(depth),
             rate: self.rate,
             spin_us: self.spin_us,
             duration: self.duration,
@@ -148,6 +158,7 @@ impl Arguments {
             timeout: self.timeout,
             validation: if self.no_validate { Validation::Off } else { Validation::Full },
             server_pid: self.server_pid,
+            stomp: self.stomp.into_options(mode),
             seed: self.seed,
             progress: Progress::Shown,
             ..usual
@@ -205,6 +216,7 @@ const CPUS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::StompOptions;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -257,6 +269,24 @@ mod tests {
             ..Plan::new("ws://h:1/".parse().unwrap(), Mode::Pipeline)
         };
         assert_eq!(plan, expect);
+    }
+
+    #[test]
+    fn stomp_has_usual_numbers_and_options_of_its_own() {
+        let topic = plan("--stomp");
+        assert_eq!((topic.mode, topic.connections, topic.publishers, topic.depth), (Mode::StompTopic, 1_000, 1, 4));
+        assert_eq!((topic.sizes.max(), topic.kind, plan("--stomp --rate 5").depth), (256, MessageKind::Text, 64));
+        let queue = plan("--stomp=queue --login a --passcode b --destination /queue/c --queues 3 --prefetch 7");
+        let expect = StompOptions {
+            login: Some("a".into()),
+            passcode: Some("b".into()),
+            destination: Some("/queue/c".into()),
+            queues: 3,
+            prefetch: 7,
+            quorum: 100,
+        };
+        assert_eq!((queue.mode, queue.connections, queue.stomp), (Mode::StompQueue, 10, Some(expect)));
+        assert_eq!((plan("").stomp, plan("--stomp --binary").kind), (None, MessageKind::Binary));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod heartbeat;
 mod serve;
+mod stomp;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

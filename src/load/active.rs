@@ -37,6 +37,7 @@ pub(super) struct Expected {
 
 /// What a server may put around a message of a publisher.
 const ENVELOPE_LEN_MAX: usize = 4 << 10;
+const STOMP_LEN_EXTRA: usize = 1 << 20;
 
 impl Active {
     pub(super) fn new(plan: &Plan) -> Self {
@@ -83,5 +84,7 @@ impl Active {
 /// Any server is measured, so what it may send is bounded by what was asked of it, amply.
 pub(super) fn limits(plan: &Plan) -> Limits {
     let longest = plan.sizes.max().max(FLOOD_LEN) as usize;
+    // A message with STOMP may hold several frames, if a server puts them together.
+    let longest = if plan.mode.is_stomp() { longest + STOMP_LEN_EXTRA } else { longest };
     Limits { message_bytes_max: longest + ENVELOPE_LEN_MAX, fragments_max: 1 << 20, empty_fragments_max: 1 << 10 }
 }

@@ -1,4 +1,4 @@
-//! Messages that a server sends on to everybody: they say themselves who sent them and when.
+//! Messages that a server sends on to others: they say themselves who sent them and when.
 //!
 //! A message begins with a mark of 34 ASCII characters: `#`, the publisher, its sequence number
 //! and the time in nanoseconds, in hexadecimal, then `;`. What follows is the piece of the shared
@@ -6,6 +6,7 @@
 //! front, such as the name of the sender.
 
 use crate::load::payload::{Content, Piece};
+use crate::load::stomp;
 
 /// The length of a mark: also the shortest message.
 pub(super) const MARK_LEN: u32 = 34;
@@ -64,11 +65,14 @@ pub(super) struct Ledger {
     pub(super) delivered: u64,
     /// The sequence number that each publisher's next message must have.
     pub(super) next_sequences: Box<[u32]>,
+    /// Its session, if it speaks STOMP.
+    pub(super) stomp: Option<Box<stomp::Client>>,
 }
 
 impl Ledger {
     pub(super) fn new(publisher: u32, publishers: u32) -> Self {
-        Self { publisher, published: 0, delivered: 0, next_sequences: vec![0; publishers as usize].into() }
+        let next_sequences = vec![0; publishers as usize].into();
+        Self { publisher, published: 0, delivered: 0, next_sequences, stomp: None }
     }
 
     /// The mark of its next message.

@@ -30,6 +30,7 @@ use crate::load::rendezvous::Rendezvous;
 use crate::load::schedule::Schedule;
 use crate::load::share::Share;
 use crate::load::stage::Stage;
+use crate::load::url::Transport;
 use crate::proto::http::HandshakeError;
 use crate::ring::{Completion, Driver, Lease, ReceiveEnd, RingDriver, SendMode, Waits};
 use crate::slab::{GENERATION_MAX, Key};
@@ -172,6 +173,7 @@ impl Client {
             self.dispatch(completion);
         }
         self.completions = completions;
+        self.answer_complete();
         self.rendezvous.board.tell(&mut self.told, self.context.standing());
         Ok(())
     }
@@ -238,7 +240,9 @@ impl Client {
                 connection.die(&mut self.context);
                 None
             }
-            (ReceiveEnd::Eof, Phase::Opening) => Some(Fault::Handshake(HandshakeError::TruncatedHead)),
+            (ReceiveEnd::Eof, Phase::Opening) if self.context.plan.url.transport() == Transport::WebSocket => {
+                Some(Fault::Handshake(HandshakeError::TruncatedHead))
+            }
             (ReceiveEnd::Eof, _) => Some(Fault::Lost),
             (ReceiveEnd::Failed(errno), _) => Some(Fault::of_errno(errno)),
         };
@@ -256,6 +260,18 @@ impl Client {
         self.pauses.disarm(key.slot);
         if connection.part == Part::Storm && !connection.retired && self.context.going {
             self.open(key.slot);
+        }
+    }
+
+    /// Has publishers of STOMP send again whose messages have arrived. Their numbers are their slots, since all
+    /// of them are on one thread.
+    fn answer_complete(&mut self) {
+        while let Some(slot) = self.context.flow.take_freed() {
+            let connection = &mut self.connections[slot as usize];
+            if connection.handle_complete(&mut self.context) && self.context.answers_replies() {
+                connection.request(SentAt::Flush, &mut self.context);
+            }
+            self.touch(slot);
         }
     }
 
@@ -286,7 +302,7 @@ impl Client {
                 settle_death(connection, key, &mut self.driver);
                 return;
             }
-            Phase::Opening | Phase::Open | Phase::Closing => {}
+            Phase::Opening | Phase::Greeting | Phase::Open | Phase::Closing => {}
         }
         if !connection.sending
             && let Some(active) = &mut connection.active

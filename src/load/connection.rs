@@ -1,8 +1,8 @@
 //! One connection to the server: its life, and what it sends and receives.
 //!
 //! ```text
-//! Free ──► Opening ──► Open ──► Closing ──► Dying ──► (Free)
-//!             └──────────┴──────────────────┘
+//! Free ──► Opening ──► (Greeting) ──► Open ──► Closing ──► Dying ──► (Free)
+//!             └────────────┴────────────┴──────────────────┘
 //! ```
 
 use crate::load::Plan;
@@ -14,6 +14,8 @@ use crate::load::fault::Fault;
 use crate::load::message::Message;
 use crate::load::part::Part;
 use crate::load::payload::Content;
+use crate::load::stomp;
+use crate::load::url::Transport;
 use crate::proto::http::{Accepted, ClientRequest, HandshakeError, HeadLimits, HeadScanner, write_upgrade_request};
 use crate::proto::ws::{CONTROL_PAYLOAD_LEN_MAX, CloseCode, Event, HEADER_LEN_MAX, Opcode, ReservedBits, encoder};
 
@@ -24,6 +26,8 @@ pub(super) enum Phase {
     Free,
     /// It connects, or waits for the answer to its upgrade request.
     Opening,
+    /// It can carry STOMP, of which the first frames are under way.
+    Greeting,
     /// Messages go both ways.
     Open,
     /// A Close was sent; the end of the connection is awaited.
@@ -48,7 +52,7 @@ pub(super) struct Connection {
     pub(super) since_ns: u64,
     /// What it needs while it is busy.
     pub(super) active: Option<Box<Active>>,
-    /// Its messages in broadcast mode.
+    /// Its messages in broadcast mode and with STOMP.
     pub(super) ledger: Option<Box<Ledger>>,
     windows: Option<Box<deflate::Windows>>,
     /// Which life of its slot this is.
@@ -94,7 +98,7 @@ impl Connection {
         Self {
             since_ns: 0,
             active: None,
-            ledger: is_broadcast.then(|| Box::new(Ledger::new(number, plan.publishers))),
+            ledger: is_broadcast.then(|| Box::new(ledger(number, part, plan))),
             windows: None,
             generation: 0,
             part,
@@ -120,6 +124,10 @@ impl Connection {
         self.since_ns = context.now_ns;
         context.opening += 1;
         context.alive += 1;
+        if context.plan.url.transport() == Transport::Tcp {
+            self.greet(context);
+            return;
+        }
         let mut active = context.take_active(ReservedBits::Unused);
         active.nonce[..8].copy_from_slice(&context.random.next().to_le_bytes());
         active.nonce[8..].copy_from_slice(&context.random.next().to_le_bytes());
@@ -132,10 +140,18 @@ impl Connection {
 
     /// Takes bytes that arrived.
     pub(super) fn receive(&mut self, mut input: &mut [u8], context: &mut Context) {
+        if context.plan.url.transport() == Transport::Tcp {
+            if self.phase == Phase::Opening {
+                self.phase = Phase::Greeting;
+            }
+            self.receive_frames(input, context);
+            self.rest(context);
+            return;
+        }
         if self.phase == Phase::Opening {
             input = self.receive_head(input, context);
         }
-        while matches!(self.phase, Phase::Open | Phase::Closing) {
+        while matches!(self.phase, Phase::Greeting | Phase::Open | Phase::Closing) {
             match self.wake(context).session.receive(&mut input, &mut context.pool) {
                 Ok(Some(event)) => self.handle_event(event, context),
                 Ok(None) => break,
@@ -182,6 +198,9 @@ impl Connection {
         }
         active.expected.push_back(Expected { at_ns, piece });
         active.unstamped += usize::from(matches!(at, SentAt::Flush));
+        if context.plan.mode.is_stomp() {
+            return self.publish(head, piece, context);
+        }
         let Context { plan, content, pool, random, deflate, .. } = context;
         let (kind, fragments, body) = (content.kind(), plan.fragments, content.bytes(piece));
         let place = head.is_empty().then(|| content.start(piece));
@@ -196,8 +215,13 @@ impl Connection {
 
     /// Begins the close handshake.
     pub(super) fn close(&mut self, context: &mut Context) {
-        if self.phase == Phase::Open {
-            self.write_close(Some(CloseCode::NORMAL), context);
+        match (self.phase, context.plan.url.transport()) {
+            (Phase::Open, Transport::WebSocket) => self.write_close(Some(CloseCode::NORMAL), context),
+            (Phase::Open, Transport::Tcp) => {
+                self.begin_closing(context);
+                self.disconnect(context);
+            }
+            _ => {}
         }
     }
 
@@ -212,15 +236,7 @@ impl Connection {
 
     /// Ends the connection at once.
     pub(super) fn die(&mut self, context: &mut Context) {
-        match self.phase {
-            Phase::Opening => {
-                context.opening -= 1;
-                context.count_failed();
-            }
-            Phase::Open => context.open -= 1,
-            Phase::Closing => context.closing -= 1,
-            Phase::Free | Phase::Dying => {}
-        }
+        self.leave_phase(context);
         self.phase = Phase::Dying;
         self.forget_expected(context);
         if let Some(active) = self.active.take() {
@@ -248,7 +264,7 @@ impl Connection {
     pub(super) fn wants_receive(&self) -> bool {
         match self.phase {
             Phase::Opening => !self.sending && self.has_sent_all(),
-            Phase::Open | Phase::Closing => !self.pausing,
+            Phase::Greeting | Phase::Open | Phase::Closing => !self.pausing,
             Phase::Free | Phase::Dying => false,
         }
     }
@@ -266,7 +282,7 @@ impl Connection {
     /// What went wrong if it makes no progress from here on; `None` if nobody waits for it.
     pub(super) fn awaits(&self) -> Option<Fault> {
         match self.phase {
-            Phase::Opening => Some(Fault::OpenTimeout),
+            Phase::Opening | Phase::Greeting => Some(Fault::OpenTimeout),
             Phase::Open if self.part != Part::SlowReader && self.expected_count() > 0 => Some(Fault::ReplyTimeout),
             Phase::Closing => Some(Fault::CloseTimeout),
             Phase::Free | Phase::Open | Phase::Dying => None,
@@ -274,7 +290,7 @@ impl Connection {
     }
 
     /// Its working state, which it gets if it has none.
-    fn wake(&mut self, context: &mut Context) -> &mut Active {
+    pub(super) fn wake(&mut self, context: &mut Context) -> &mut Active {
         let reserved = self.windows.as_ref().map_or(ReservedBits::Unused, |_| ReservedBits::Deflate);
         self.active.get_or_insert_with(|| context.take_active(reserved))
     }
@@ -297,6 +313,10 @@ impl Connection {
                     }
                 };
                 match answer {
+                    Ok(()) if context.plan.mode.is_stomp() => {
+                        self.phase = Phase::Greeting;
+                        self.greet(context);
+                    }
                     Ok(()) => self.handle_opened(context),
                     Err(fault) => self.fail(fault, context),
                 }
@@ -324,6 +344,9 @@ impl Connection {
         let offer = context.plan.deflate.map(deflate::offer);
         let request = upgrade_request(&context.plan, nonce, offer.as_deref());
         accepted.check_offered(&request).map_err(Fault::Handshake)?;
+        if accepted.subprotocol() != request.subprotocols.first().copied() {
+            return Err(Fault::NoStomp);
+        }
         if let Some(offered) = context.plan.deflate {
             let windows = deflate::agree(offered, accepted.extensions()).map_err(Fault::Deflate)?;
             self.windows = Some(Box::new(windows.ok_or(Fault::Uncompressed)?));
@@ -332,7 +355,7 @@ impl Connection {
         Ok(())
     }
 
-    fn handle_opened(&mut self, context: &mut Context) {
+    pub(super) fn handle_opened(&mut self, context: &mut Context) {
         context.opening -= 1;
         context.failed_in_a_row = 0;
         context.totals.opened += 1;
@@ -363,16 +386,20 @@ impl Connection {
             }
             (event, _) => event,
         };
+        let is_up = matches!(self.phase, Phase::Greeting | Phase::Open);
         match &event {
-            Event::Message(message) if self.phase == Phase::Open => self.handle_message(message, context),
-            Event::Ping(payload) if self.phase == Phase::Open => {
+            Event::Message(message) if is_up && context.plan.mode.is_stomp() => {
+                self.receive_frames(message.bytes(), context);
+            }
+            Event::Message(message) if is_up => self.handle_message(message, context),
+            Event::Ping(payload) if is_up => {
                 context.totals.pings += 1;
                 let key = context.random.mask();
                 self.wake(context).queue.write(&mut context.pool, HEADER_LEN_MAX + payload.len(), |out| {
                     encoder::frame(out, Opcode::Pong, payload, Some(key));
                 });
             }
-            Event::Close { code, .. } if self.phase == Phase::Open => {
+            Event::Close { code, .. } if is_up => {
                 let code = *code;
                 self.count_fault(Fault::Closed(code.map_or(1005, CloseCode::get)), context);
                 self.write_close(code, context);
@@ -383,16 +410,37 @@ impl Connection {
     }
 
     fn write_close(&mut self, code: Option<CloseCode>, context: &mut Context) {
+        self.begin_closing(context);
+        let key = context.random.mask();
+        let len = HEADER_LEN_MAX + CONTROL_PAYLOAD_LEN_MAX;
+        self.wake(context).queue.write(&mut context.pool, len, |out| encoder::close(out, code, "", Some(key)));
+    }
+
+    fn begin_closing(&mut self, context: &mut Context) {
         self.forget_expected(context);
+        self.leave_phase(context);
         self.phase = Phase::Closing;
-        context.open -= 1;
         context.closing += 1;
         self.since_ns = context.now_ns;
         // A slow reader must see the answer.
         self.pausing = false;
-        let key = context.random.mask();
-        let len = HEADER_LEN_MAX + CONTROL_PAYLOAD_LEN_MAX;
-        self.wake(context).queue.write(&mut context.pool, len, |out| encoder::close(out, code, "", Some(key)));
+    }
+
+    fn leave_phase(&mut self, context: &mut Context) {
+        match self.phase {
+            Phase::Opening | Phase::Greeting => {
+                context.opening -= 1;
+                context.count_failed();
+            }
+            Phase::Open => {
+                context.open -= 1;
+                if self.part == Part::Subscriber {
+                    context.lose_receiver();
+                }
+            }
+            Phase::Closing => context.closing -= 1,
+            Phase::Free | Phase::Dying => {}
+        }
     }
 
     fn count_fault(&mut self, fault: Fault, context: &mut Context) {
@@ -421,12 +469,20 @@ impl Connection {
     }
 }
 
+fn ledger(number: u32, part: Part, plan: &Plan) -> Ledger {
+    let mut ledger = Ledger::new(number, plan.publishers);
+    if let Some(destination) = plan.destination(number, part) {
+        ledger.stomp = Some(Box::new(stomp::Client::new(plan, destination, part == Part::Subscriber)));
+    }
+    ledger
+}
+
 fn upgrade_request<'a>(plan: &'a Plan, nonce: [u8; 16], offer: Option<&'a str>) -> ClientRequest<'a> {
     ClientRequest {
         host: plan.url.authority(),
         path: plan.url.path(),
         key: nonce,
-        subprotocols: &[],
+        subprotocols: if plan.mode.is_stomp() { &[stomp::SUBPROTOCOL] } else { &[] },
         extensions: offer,
         origin: None,
     }

@@ -11,6 +11,7 @@ use crate::load::part::Part;
 use crate::load::payload::Content;
 use crate::load::random::Random;
 use crate::load::recorder::Recorder;
+use crate::load::stomp::Flow;
 use crate::load::{Mode, Plan};
 use crate::proto::ws::ReservedBits;
 
@@ -25,6 +26,12 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) faults: Faults,
     pub(super) totals: Totals,
+    /// What STOMP's publishers have under way, and how many receive it.
+    pub(super) flow: Flow,
+    pub(super) receivers: u32,
+    /// Where a STOMP frame, and the message in it, are put together.
+    pub(super) frame: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// The time of this turn.
     pub(super) now_ns: u64,
     /// Replies may be followed by further requests.
@@ -109,6 +116,10 @@ impl Context {
     pub(super) fn new(plan: Arc<Plan>, content: Arc<Content>, random: Random, recorder: Recorder) -> Self {
         Self {
             is_scheduled: plan.fixed_rate().is_some(),
+            flow: Flow::new(plan.publishers),
+            receivers: 0,
+            frame: Vec::new(),
+            body: Vec::new(),
             plan,
             content,
             pool: Pool::default(),
@@ -153,6 +164,19 @@ impl Context {
     /// How many replies are awaited by connections with this part.
     pub(super) fn awaited(&mut self, part: Part) -> &mut u64 {
         if part == Part::Idle { &mut self.verifying } else { &mut self.under_way }
+    }
+
+    /// Says how many receive what is published, which is all that count when a message is complete.
+    pub(super) fn set_receivers(&mut self, count: u32) {
+        self.receivers = count;
+        if let Some(stomp) = self.plan.stomp.as_ref().filter(|_| self.plan.mode == Mode::StompTopic) {
+            self.flow.set_needed(stomp.quorum_of(count));
+        }
+    }
+
+    /// One of those who receive is gone: nobody need wait for it.
+    pub(super) fn lose_receiver(&mut self) {
+        self.set_receivers(self.receivers.saturating_sub(1));
     }
 
     pub(super) fn standing(&self) -> Standing {

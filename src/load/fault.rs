@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 
+use crate::load::Excerpt;
 use crate::load::payload::Mismatch;
 use crate::proto::http::HandshakeError;
+use crate::proto::stomp::StompError;
 use crate::proto::ws::ProtocolError;
 use crate::proto::ws::deflate::AnswerError;
 
@@ -59,9 +61,27 @@ pub enum Fault {
     /// A broadcast message is missing, twice there, or before its turn.
     #[error("a publisher's messages were not delivered in order, each once")]
     Disorder,
-    /// A broadcast message did not reach everybody in time.
+    /// A message did not reach everybody, or in a queue nobody, in time.
     #[error("a message did not reach a subscriber")]
     Missing,
+    /// A message of a queue was given out again.
+    #[error("a message of a queue was delivered twice")]
+    Doubled,
+    /// A message that has to be acknowledged, and does not say how.
+    #[error("a message came without the header ack")]
+    NoAck,
+    /// The server did not choose the subprotocol.
+    #[error("the server does not speak STOMP 1.2 here")]
+    NoStomp,
+    /// The server answered CONNECT with another version.
+    #[error("the server speaks another version of STOMP than 1.2")]
+    StompVersion,
+    /// The server sent an ERROR frame.
+    #[error("the server sent an ERROR: {0}")]
+    StompError(Excerpt),
+    /// The server broke a rule of STOMP.
+    #[error("the server broke STOMP: {}", .0.message())]
+    Stomp(StompError),
     /// The server sent a Close.
     #[error("the server closed the connection with code {0}")]
     Closed(u16),
@@ -113,6 +133,12 @@ impl Fault {
             Self::WrongDelivery => "wrong-delivery",
             Self::Disorder => "disorder",
             Self::Missing => "missing-delivery",
+            Self::Doubled => "doubled-delivery",
+            Self::NoAck => "no-ack",
+            Self::NoStomp => "no-stomp",
+            Self::StompVersion => "stomp-version",
+            Self::StompError(_) => "stomp-error",
+            Self::Stomp(_) => "stomp-protocol",
             Self::Closed(_) => "closed",
             Self::Lost => "lost",
             Self::CloseTimeout => "close-timeout",
@@ -151,6 +177,14 @@ impl Fault {
                 "the server drops, doubles or reorders messages under this load; --no-validate ignores it"
             }
             Self::Missing => "the server drops messages, or sends them to some only; or --timeout is too short",
+            Self::Doubled => "the server must give out a message again only if its consumer is gone, or by NACK",
+            Self::NoAck => "this is a bug of the server (STOMP 1.2, MESSAGE)",
+            Self::NoStomp => {
+                "correct the path of the URL (/stomp for ringsock, /ws for RabbitMQ), and switch STOMP on in the server"
+            }
+            Self::StompVersion => "the server must know STOMP 1.2",
+            Self::StompError(_) => "see what it says: --login and --passcode, --destination, or a limit of the server",
+            Self::Stomp(_) => "this is a bug of the server; or the port is not one of STOMP",
             Self::Closed(1001) => "the server went down during the run",
             Self::Closed(1008) => {
                 "look into the server's log: a rule of its own; of a subscriber that fell behind, set a --rate or use \

@@ -38,6 +38,7 @@ mod series;
 mod share;
 mod sizes;
 mod stage;
+mod stomp;
 mod table;
 mod url;
 
@@ -50,4 +51,5 @@ pub use report::{Consumption, Report};
 pub use run::{Error, run};
 pub use series::{Latency, Point};
 pub use sizes::{Sizes, SizesError};
-pub use url::{Url, UrlError};
+pub use stomp::{Excerpt, StompOptions};
+pub use url::{Transport, Url, UrlError};

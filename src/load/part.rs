@@ -16,7 +16,7 @@ pub(super) enum Part {
     Idle,
     /// Floods the server and reads slowly.
     SlowReader,
-    /// Sends to everybody, itself included.
+    /// Sends to everybody, itself included; with STOMP to a topic or queue.
     Publisher,
     /// Receives what publishers send.
     Subscriber,
@@ -33,8 +33,8 @@ impl Part {
             Mode::Idle => Self::Idle,
             Mode::Slow if number < plan.slow_readers => Self::SlowReader,
             Mode::Slow => Self::Echo,
-            Mode::Broadcast if number < plan.publishers => Self::Publisher,
-            Mode::Broadcast => Self::Subscriber,
+            Mode::Broadcast | Mode::StompTopic | Mode::StompQueue if number < plan.publishers => Self::Publisher,
+            Mode::Broadcast | Mode::StompTopic | Mode::StompQueue => Self::Subscriber,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::load::broadcast::MARK_LEN;
-use crate::load::{Sizes, Url};
+use crate::load::report::name_on_command_line;
+use crate::load::{Sizes, StompOptions, Transport, Url};
 use crate::proto::ws::MessageKind;
 
 /// What connections do.
@@ -23,6 +24,25 @@ pub enum Mode {
     Idle,
     /// Some readers are slow while the server is flooded through them; the others are measured
     Slow,
+    /// STOMP: --publishers send to a topic, everybody else has subscribed to it
+    #[value(hide = true)]
+    StompTopic,
+    /// STOMP: --publishers send to queues, the others consume and acknowledge
+    #[value(hide = true)]
+    StompQueue,
+}
+
+impl Mode {
+    /// Whether the connections speak STOMP.
+    #[must_use]
+    pub const fn is_stomp(self) -> bool {
+        matches!(self, Self::StompTopic | Self::StompQueue)
+    }
+
+    /// Whether some connections send to others.
+    const fn publishes(self) -> bool {
+        matches!(self, Self::Broadcast | Self::StompTopic | Self::StompQueue)
+    }
 }
 
 /// What is offered of permessage-deflate.
@@ -59,9 +79,9 @@ pub struct Plan {
     pub url: Url,
     /// What connections do.
     pub mode: Mode,
-    /// Connections over all threads; in broadcast mode the subscribers.
+    /// Connections over all threads; in broadcast mode and with STOMP those who receive.
     pub connections: u32,
-    /// Connections that publish, beside the subscribers, in broadcast mode.
+    /// Connections that publish, beside those who receive, in broadcast mode and with STOMP.
     pub publishers: u32,
     /// How many of the connections read slowly in slow mode.
     pub slow_readers: u32,
@@ -81,9 +101,10 @@ pub struct Plan {
     pub deflate: Option<Deflate>,
     /// Frames a message.
     pub fragments: u32,
-    /// Messages under way on each connection at most.
+    /// Messages under way on each connection at most, with STOMP from each publisher.
     pub depth: u32,
-    /// Messages a second over all connections, in rate mode and, if wanted, in broadcast and idle mode.
+    /// Messages a second over all connections, in rate mode and, if wanted, in broadcast and idle mode and with
+    /// STOMP.
     pub rate: Option<u64>,
     /// How long a thread looks for replies before it sleeps, in microseconds. A load that sleeps adds the
     /// time that it takes to wake up to every latency.
@@ -98,6 +119,8 @@ pub struct Plan {
     pub validation: Validation,
     /// The server's process, to read what it consumes.
     pub server_pid: Option<u32>,
+    /// What STOMP needs, in its modes.
+    pub stomp: Option<StompOptions>,
     /// Where the random numbers begin.
     pub seed: u64,
     /// Whether progress is shown.
@@ -124,6 +147,7 @@ const DEPTH_MAX: u32 = 1 << 16;
 const FRAGMENTS_MAX: u32 = 1 << 16;
 const RATE_MAX: u64 = 1_000_000_000;
 const PUBLISHERS_MAX: u32 = 1024;
+const PREFETCH_MAX: u32 = 65_535;
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Below this, no interval of the window could be told from the next.
 const DURATION_MIN: Duration = Duration::from_millis(10);
@@ -140,20 +164,25 @@ impl Plan {
         Self {
             url,
             mode,
-            connections: 64,
-            publishers: if mode == Mode::Broadcast { 1 } else { 0 },
+            connections: match mode {
+                Mode::StompTopic => 1_000,
+                Mode::StompQueue => 10,
+                _ => 64,
+            },
+            publishers: if mode.publishes() { 1 } else { 0 },
             slow_readers: if mode == Mode::Slow { 8 } else { 0 },
             read_delay: Duration::from_millis(100),
             active: None,
             threads: None,
             cpus: Vec::new(),
-            sizes: "125".parse().expect("a number is a length"),
-            kind: MessageKind::Binary,
+            sizes: if mode.is_stomp() { "256" } else { "125" }.parse().expect("a number is a length"),
+            kind: if mode.is_stomp() { MessageKind::Text } else { MessageKind::Binary },
             deflate: None,
             fragments: 1,
             depth: match mode {
                 Mode::Pipeline => 16,
-                Mode::Rate | Mode::Idle => 64,
+                Mode::Rate | Mode::Idle | Mode::StompQueue => 64,
+                Mode::StompTopic => 4,
                 Mode::PingPong | Mode::Broadcast | Mode::Connect | Mode::Slow => 1,
             },
             rate: None,
@@ -163,6 +192,7 @@ impl Plan {
             timeout: Duration::from_secs(10),
             validation: Validation::Full,
             server_pid: None,
+            stomp: mode.is_stomp().then(StompOptions::default),
             seed: 1,
             progress: Progress::Hidden,
         }
@@ -188,7 +218,7 @@ impl Plan {
     #[must_use]
     pub fn sender_count(&self) -> u32 {
         match self.mode {
-            Mode::Broadcast => self.publishers,
+            Mode::Broadcast | Mode::StompTopic | Mode::StompQueue => self.publishers,
             Mode::Idle => self.active_count(),
             Mode::PingPong | Mode::Pipeline | Mode::Rate | Mode::Connect | Mode::Slow => self.connections,
         }
@@ -239,16 +269,13 @@ impl Plan {
     }
 
     fn check_mode(&self) -> Result<(), PlanError> {
-        let fail = |option, value: &dyn ToString, advice: &str| {
-            Err(PlanError { option, value: value.to_string(), advice: advice.into() })
-        };
         match (self.mode, self.rate) {
             (Mode::Rate, None) => return fail("mode", &"rate", "say how many messages a second with --rate"),
             (Mode::Idle, Some(rate)) if self.active_count() == 0 => {
                 return fail("rate", &rate, "somebody has to send; use --active 1 or more");
             }
-            (Mode::Rate | Mode::Broadcast | Mode::Idle, _) | (_, None) => {}
-            (_, Some(rate)) => return fail("rate", &rate, "it needs --mode rate, broadcast or idle"),
+            (Mode::Rate | Mode::Broadcast | Mode::Idle | Mode::StompTopic | Mode::StompQueue, _) | (_, None) => {}
+            (_, Some(rate)) => return fail("rate", &rate, "it needs --mode rate, broadcast or idle, or --stomp"),
         }
         match (self.mode, self.active) {
             (Mode::Idle, Some(active)) => within("active", active, 0, self.connections)?,
@@ -258,16 +285,16 @@ impl Plan {
         if self.mode == Mode::PingPong && self.depth != 1 {
             return fail("depth", &self.depth, "more than one message under way needs --mode pipeline");
         }
+        if self.mode.publishes() {
+            within("publishers", self.publishers, 1, PUBLISHERS_MAX)?;
+            if self.sizes.min() < MARK_LEN {
+                return fail("size", &self.sizes, "a broadcast message carries a mark of 34 bytes; use at least 34");
+            }
+        }
         match self.mode {
-            Mode::Broadcast => {
-                within("publishers", self.publishers, 1, PUBLISHERS_MAX)?;
-                if self.sizes.min() < MARK_LEN {
-                    return fail(
-                        "size",
-                        &self.sizes,
-                        "a broadcast message carries a mark of 34 bytes; use at least 34",
-                    );
-                }
+            Mode::StompTopic | Mode::StompQueue => self.check_stomp()?,
+            _ if self.url.transport() == Transport::Tcp => {
+                return fail("mode", &name_on_command_line(&self.mode), "without WebSocket there is only --stomp");
             }
             Mode::Slow if self.connections < 2 => {
                 return fail(
@@ -281,6 +308,31 @@ impl Plan {
         }
         Ok(())
     }
+
+    fn check_stomp(&self) -> Result<(), PlanError> {
+        let Some(stomp) = &self.stomp else { return fail("stomp", &"", "its options are missing") };
+        if let Some(threads) = self.threads.filter(|&threads| threads > 1) {
+            return fail("threads", &threads, "what is sent with STOMP waits for what is received, on one thread");
+        }
+        if let Some(offer) = self.deflate {
+            return fail(
+                "deflate",
+                &name_on_command_line(&offer),
+                "STOMP is measured without compression; leave it out",
+            );
+        }
+        if self.url.transport() == Transport::Tcp && self.fragments > 1 {
+            return fail("fragments", &self.fragments, "only WebSocket has frames of a message");
+        }
+        within("quorum", stomp.quorum, 1, 100)?;
+        within("prefetch", stomp.prefetch, 1, PREFETCH_MAX)?;
+        // Nobody would consume from one queue, or produce for it.
+        within("queues", stomp.queues, 1, self.connections.min(self.publishers))
+    }
+}
+
+fn fail(option: &'static str, value: &dyn ToString, advice: &str) -> Result<(), PlanError> {
+    Err(PlanError { option, value: value.to_string(), advice: advice.into() })
 }
 
 fn within<T: PartialOrd + ToString>(option: &'static str, value: T, min: T, max: T) -> Result<(), PlanError> {
@@ -307,7 +359,8 @@ mod tests {
 
     #[test]
     fn every_mode_runs_with_its_usual_numbers() {
-        for mode in [Mode::PingPong, Mode::Pipeline, Mode::Broadcast, Mode::Connect, Mode::Idle, Mode::Slow] {
+        let modes = [Mode::PingPong, Mode::Pipeline, Mode::Broadcast, Mode::Connect, Mode::Idle, Mode::Slow];
+        for mode in modes.into_iter().chain([Mode::StompTopic, Mode::StompQueue]) {
             assert_eq!(plan(mode).check(), Ok(()), "{mode:?}");
         }
         assert_eq!(Plan { rate: Some(1), ..plan(Mode::Rate) }.check(), Ok(()));
@@ -330,6 +383,20 @@ mod tests {
         check(&Plan { publishers: 0, ..plan(Mode::Broadcast) }, "publishers");
         check(&Plan { sizes: "33".parse().unwrap(), ..plan(Mode::Broadcast) }, "size");
         check(&Plan { sizes: "67108864".parse().unwrap(), ..plan(Mode::Pipeline) }, "depth");
+    }
+
+    #[test]
+    fn numbers_of_stomp_that_can_not_be_are_named() {
+        let with = |stomp| Plan { stomp: Some(stomp), ..plan(Mode::StompQueue) };
+        check(&with(StompOptions { queues: 2, ..StompOptions::default() }), "queues");
+        check(&with(StompOptions { prefetch: 0, ..StompOptions::default() }), "prefetch");
+        check(&with(StompOptions { quorum: 101, ..StompOptions::default() }), "quorum");
+        check(&Plan { threads: Some(2), ..plan(Mode::StompTopic) }, "threads");
+        check(&Plan { deflate: Some(Deflate::Takeover), ..plan(Mode::StompTopic) }, "deflate");
+        check(&Plan { sizes: "33".parse().unwrap(), ..plan(Mode::StompTopic) }, "size");
+        let tcp = |mode| Plan { fragments: 2, ..Plan::new("tcp://localhost".parse().unwrap(), mode) };
+        check(&tcp(Mode::StompTopic), "fragments");
+        check(&tcp(Mode::PingPong), "mode");
     }
 
     #[test]

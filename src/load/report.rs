@@ -10,7 +10,7 @@ use crate::load::fault::Faults;
 use crate::load::payload::name_of;
 use crate::load::run::Measured;
 use crate::load::series::{Latency, Point};
-use crate::load::{Mode, Plan, Validation};
+use crate::load::{Mode, Plan, StompOptions, Validation};
 
 /// What a process used.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -111,7 +111,7 @@ impl Report {
     pub const fn operation(&self) -> &'static str {
         match self.plan.mode {
             Mode::Connect => "upgrades",
-            Mode::Broadcast => "deliveries",
+            Mode::Broadcast | Mode::StompTopic | Mode::StompQueue => "deliveries",
             Mode::PingPong | Mode::Pipeline | Mode::Rate | Mode::Idle | Mode::Slow => "messages",
         }
     }
@@ -231,6 +231,7 @@ impl Report {
             "timeout_s": plan.timeout.as_secs_f64(),
             "validate": plan.validation == Validation::Full,
             "server_pid": plan.server_pid,
+            "stomp": plan.stomp.as_ref().map(|stomp| stomp_options(plan, stomp)),
             "seed": plan.seed,
         })
     }
@@ -243,6 +244,16 @@ impl Report {
             "resident_bytes": consumption.resident_bytes,
         })
     }
+}
+
+/// The login and what goes with it stay out.
+fn stomp_options(plan: &Plan, stomp: &StompOptions) -> Value {
+    json!({
+        "destination": stomp.destination(plan.mode, 0),
+        "queues": stomp.queues,
+        "prefetch": stomp.prefetch,
+        "quorum": stomp.quorum,
+    })
 }
 
 /// The name of a mode, or of another choice, on the command line.

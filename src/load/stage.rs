@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::load::Mode;
 use crate::load::client::Client;
 use crate::load::clock::nanoseconds;
-use crate::load::connection::{Phase, SentAt};
+use crate::load::connection::{Connection, Phase, SentAt};
 use crate::load::context::Context;
 use crate::load::fault::Fault;
 use crate::load::part::Part;
@@ -160,6 +160,8 @@ impl Client {
         let threads = plan.sender_count().min(self.share.threads);
         let rate = plan.fixed_rate().filter(|_| self.share.index < threads);
         self.schedule = rate.map(|rate| Schedule::new(start_ns, rate, self.share.index, threads));
+        let is_receiver = |it: &&Connection| it.part == Part::Subscriber && it.phase == Phase::Open;
+        self.context.set_receivers(count_of(self.connections.iter().filter(is_receiver).count()));
         if plan.mode == Mode::Idle {
             self.choose_sample(window);
         }
@@ -260,7 +262,11 @@ impl Client {
     fn count_unsent(&mut self, schedule: &Schedule, end_ns: u64) {
         let Context { plan, recorder, totals, now_ns, .. } = &mut self.context;
         totals.unsent = schedule.count_before(end_ns);
-        let each = if plan.mode == Mode::Broadcast { u64::from(plan.connection_count()) } else { 1 };
+        let each = match plan.mode {
+            Mode::Broadcast => u64::from(plan.connection_count()),
+            Mode::StompTopic => u64::from(plan.connections),
+            _ => 1,
+        };
         for (due_ns, count) in schedule.missed(recorder.window().start_ns, end_ns) {
             recorder.measure_due(due_ns, *now_ns, count.saturating_mul(each));
         }
@@ -269,12 +275,16 @@ impl Client {
     fn drain(&mut self, deadline_ns: u64, published: u64) {
         let is_late = self.context.now_ns >= deadline_ns;
         let mut missing = 0;
-        if self.context.plan.mode == Mode::Broadcast {
+        if self.context.plan.mode == Mode::StompQueue {
+            missing = self.context.flow.missing();
+        } else if matches!(self.context.plan.mode, Mode::Broadcast | Mode::StompTopic) {
             let Some(total) = self.rendezvous.published(self.share.threads) else { return };
             if total != published {
                 self.stage = Stage::Draining { deadline_ns, published: total };
             }
-            let open = self.connections.iter().filter(|connection| connection.phase == Phase::Open);
+            let is_stomp = self.context.plan.mode.is_stomp();
+            let hears = |it: &&Connection| it.phase == Phase::Open && !(is_stomp && it.part == Part::Publisher);
+            let open = self.connections.iter().filter(hears);
             let delivered = open.filter_map(|connection| connection.ledger.as_ref()).map(|ledger| ledger.delivered);
             missing = delivered.map(|delivered| total.saturating_sub(delivered)).sum();
         }
@@ -286,7 +296,7 @@ impl Client {
         if self.context.plan.mode == Mode::Idle && self.context.alive > 0 && self.context.now_ns < closing_at_ns {
             return;
         }
-        if self.context.plan.mode == Mode::Broadcast {
+        if self.context.plan.mode == Mode::Broadcast || self.context.plan.mode.is_stomp() {
             self.context.faults.add(Fault::Missing, missing);
         } else {
             self.context.faults.add(Fault::ReplyTimeout, awaited);
@@ -343,6 +353,10 @@ impl Client {
     }
 
     fn slots(&self) -> std::ops::Range<u32> {
-        0..u32::try_from(self.connections.len()).expect("slots are counted in 32 bits")
+        0..count_of(self.connections.len())
     }
+}
+
+fn count_of(connections: usize) -> u32 {
+    u32::try_from(connections).expect("slots are counted in 32 bits")
 }

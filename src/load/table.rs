@@ -43,7 +43,8 @@ impl Report {
         writeln!(f, "{:<13} {} in {seconds} s", self.operation(), grouped(self.operations))?;
         write!(f, "throughput    {}/s", count(self.operations_per_s()))?;
         if self.bytes > 0 {
-            write!(f, ", {:.2} MB/s each way", self.bytes_per_s() / 1e6)?;
+            let way = if self.plan.mode.is_stomp() { "received" } else { "each way" };
+            write!(f, ", {:.2} MB/s {way}", self.bytes_per_s() / 1e6)?;
         }
         writeln!(f)
     }
@@ -113,6 +114,10 @@ impl Report {
             }
             Mode::Broadcast => {
                 format!("{connections}, {} publishing, {messages}", grouped(plan.publishers.into()))
+            }
+            Mode::StompTopic | Mode::StompQueue => {
+                let each = u64::from(plan.publishers);
+                format!("{} to {}, {messages}", grouped(each), grouped(plan.connections.into()))
             }
             _ => format!("{connections}, {messages}"),
         }

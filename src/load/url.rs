@@ -1,4 +1,4 @@
-//! Where to connect: a `ws://` URL.
+//! Where to connect: a `ws://` URL, or for STOMP without WebSocket a `tcp://` URL.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -6,8 +6,28 @@ use std::str::FromStr;
 
 /// The port of a `ws` URL that names none (RFC 6455 section 3).
 const PORT: u16 = 80;
+/// The usual port of STOMP.
+const STOMP_PORT: u16 = 61613;
 
-/// A `ws://host:port/path` URL.
+/// What goes over the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// WebSocket.
+    WebSocket,
+    /// What WebSocket's messages would hold: STOMP.
+    Tcp,
+}
+
+impl Transport {
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::WebSocket => "ws",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// A `ws://host:port/path` or `tcp://host:port` URL.
 ///
 /// ```
 /// use ringsock::load::Url;
@@ -19,6 +39,7 @@ const PORT: u16 = 80;
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Url {
+    transport: Transport,
     authority: String,
     host: String,
     port: u16,
@@ -32,7 +53,9 @@ pub enum UrlError {
     #[error("wss is not supported -> measure without TLS, by a ws:// URL")]
     Tls,
     /// It has another scheme, or none.
-    #[error("the URL does not begin with ws:// -> write it as ws://host:port/path")]
+    #[error(
+        "the URL does not begin with ws:// -> write it as ws://host:port/path (tcp://host:port for STOMP over TCP)"
+    )]
     Scheme,
     /// The host is missing or contains what no host does.
     #[error("'{0}' is not a host -> write the URL as ws://host:port/path, an IPv6 address in brackets")]
@@ -40,6 +63,9 @@ pub enum UrlError {
     /// The port is not a number from 1 to 65,535.
     #[error("'{0}' is not a port -> write a number from 1 to 65535")]
     Port(String),
+    /// A `tcp` URL has a path.
+    #[error("'{0}' is not of use without WebSocket -> write the URL as tcp://host:port")]
+    PathOfTcp(String),
     /// The path contains a space, a fragment or a control character.
     #[error("'{0}' is not a path -> encode what is not printable ASCII as %xx, and leave out '#'")]
     Path(String),
@@ -58,6 +84,12 @@ impl Url {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// What goes over the connection.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// The path with its query, beginning with a slash.
@@ -84,9 +116,10 @@ impl FromStr for Url {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let rest = match text.split_once("://") {
+        let (transport, rest) = match text.split_once("://") {
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("wss") => return Err(UrlError::Tls),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => rest,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => (Transport::WebSocket, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("tcp") => (Transport::Tcp, rest),
             _ => return Err(UrlError::Scheme),
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -94,18 +127,23 @@ impl FromStr for Url {
         if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(UrlError::Path(path));
         }
+        if transport == Transport::Tcp && path != "/" {
+            return Err(UrlError::PathOfTcp(path));
+        }
         let (host, port) = split_authority(authority)?;
-        Ok(Self { authority: authority.into(), host: host.into(), port, path })
+        let port = port.unwrap_or(if transport == Transport::Tcp { STOMP_PORT } else { PORT });
+        Ok(Self { transport, authority: authority.into(), host: host.into(), port, path })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority, self.path)
+        let path = if self.transport == Transport::Tcp { "" } else { &self.path };
+        write!(f, "{}://{}{path}", self.transport.scheme(), self.authority)
     }
 }
 
-fn split_authority(authority: &str) -> Result<(&str, u16), UrlError> {
+fn split_authority(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
     let no_host = || UrlError::Host(authority.into());
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').ok_or_else(no_host)?,
@@ -116,10 +154,11 @@ fn split_authority(authority: &str) -> Result<(&str, u16), UrlError> {
         return Err(no_host());
     }
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => PORT,
+        None if port.is_empty() => None,
         None => return Err(no_host()),
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().ok().filter(|&port| port != 0).ok_or_else(|| UrlError::Port(digits.into()))?
+            let port = digits.parse().ok().filter(|&port| port != 0);
+            Some(port.ok_or_else(|| UrlError::Port(digits.into()))?)
         }
         Some(digits) => return Err(UrlError::Port(digits.into())),
     };
@@ -144,6 +183,16 @@ mod tests {
         check("ws://a.example?x=1", Ok(("a.example", 80, "/?x=1")));
         check("ws://[::1]:9001/x", Ok(("::1", 9001, "/x")));
         check("ws://[::1]", Ok(("::1", 80, "/")));
+    }
+
+    #[test]
+    fn a_url_of_tcp_has_a_host_and_perhaps_a_port() {
+        check("tcp://127.0.0.1:5/", Ok(("127.0.0.1", 5, "/")));
+        check("tcp://localhost", Ok(("localhost", 61_613, "/")));
+        check("tcp://localhost/ws", Err(UrlError::PathOfTcp("/ws".into())));
+        for text in ["tcp://localhost:5", "ws://localhost:5/a"] {
+            assert_eq!(text.parse::<Url>().map(|url| url.to_string()), Ok(text.into()));
+        }
     }
 
     #[test]
