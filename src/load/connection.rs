@@ -283,10 +283,16 @@ impl Connection {
     pub(super) fn awaits(&self) -> Option<Fault> {
         match self.phase {
             Phase::Opening | Phase::Greeting => Some(Fault::OpenTimeout),
-            Phase::Open if self.part != Part::SlowReader && self.expected_count() > 0 => Some(Fault::ReplyTimeout),
+            // What others have not got of a STOMP publisher's is missing in the end, and told as that.
+            Phase::Open if self.part == Part::SlowReader || self.speaks_stomp() => None,
+            Phase::Open if self.expected_count() > 0 => Some(Fault::ReplyTimeout),
             Phase::Closing => Some(Fault::CloseTimeout),
             Phase::Free | Phase::Open | Phase::Dying => None,
         }
+    }
+
+    fn speaks_stomp(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.stomp.is_some())
     }
 
     /// Its working state, which it gets if it has none.
