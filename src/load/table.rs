@@ -31,7 +31,9 @@ impl fmt::Display for Report {
         }
         self.write_consumption(f, "client CPU", &self.client)?;
         if self.is_client_busy() {
-            writeln!(f, "note          the load itself was at its limit: a server may do more -> use more --threads")?;
+            // STOMP has but one thread.
+            let advice = if plan.mode.is_stomp() { "compare the server's CPU" } else { "use more --threads" };
+            writeln!(f, "note          the load itself was at its limit: a server may do more -> {advice}")?;
         }
         self.write_faults(f)
     }
@@ -115,12 +117,21 @@ impl Report {
             Mode::Broadcast => {
                 format!("{connections}, {} publishing, {messages}", grouped(plan.publishers.into()))
             }
-            Mode::StompTopic | Mode::StompQueue => {
-                let each = u64::from(plan.publishers);
-                format!("{} to {}, {messages}", grouped(each), grouped(plan.connections.into()))
-            }
+            Mode::StompTopic | Mode::StompQueue => self.describe_stomp(&messages),
             _ => format!("{connections}, {messages}"),
         }
+    }
+
+    fn describe_stomp(&self, messages: &str) -> String {
+        let (plan, stomp) = (&self.plan, self.plan.stomp.clone().unwrap_or_default());
+        let [publishers, receivers] = [plan.publishers, plan.connections].map(|count| grouped(count.into()));
+        if plan.mode == Mode::StompTopic {
+            let quorum =
+                if stomp.quorum < 100 { format!(", of which {} % count", stomp.quorum) } else { String::new() };
+            return format!("{publishers} to {receivers} subscribers{quorum}, {messages}");
+        }
+        let queues = if stomp.queues > 1 { format!(" of {} queues", stomp.queues) } else { String::new() };
+        format!("{publishers} to {receivers} consumers{queues} with prefetch {}, {messages}", stomp.prefetch)
     }
 
     /// Says that fewer connections were opened than asked for, where that is so.
@@ -215,7 +226,7 @@ pub(super) fn time(nanoseconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::load::report::tests::report;
-    use crate::load::{Faults, Plan, Totals};
+    use crate::load::{Faults, Plan, StompOptions, Totals};
     use crate::proto::ws::MessageKind;
     use std::time::Duration;
 
@@ -251,6 +262,24 @@ error         3 x refused: the connection was refused -> start the server, or co
         let text = Report { plan, ..report(Mode::Broadcast) }.to_string();
         let (line, _) = text.split_once('\n').expect("a line");
         assert!(line.ends_with(", 64 connections, 1 publishing, 125 B text in 3 frames, 5,000/s"), "{line}");
+    }
+
+    #[track_caller]
+    fn check_stomp(plan: Plan, expect: &str) {
+        let text = Report { plan, ..report(Mode::StompTopic) }.to_string();
+        assert!(text.contains(expect) && text.contains("deliveries    200,000 in 2 s\n"), "{text}");
+        assert!(text.contains(", 12.50 MB/s received\n"), "{text}");
+    }
+
+    #[test]
+    fn loads_of_stomp_are_described() {
+        let topic = report(Mode::StompTopic).plan;
+        check_stomp(topic.clone(), "), 1 to 1,000 subscribers, 256 B text, depth 4\n");
+        let stomp = Some(StompOptions { quorum: 90, ..StompOptions::default() });
+        check_stomp(Plan { stomp, ..topic }, " subscribers, of which 90 % count, ");
+        let stomp = Some(StompOptions { queues: 3, ..StompOptions::default() });
+        let queue = Plan { stomp, publishers: 4, ..report(Mode::StompQueue).plan };
+        check_stomp(queue, "), 4 to 10 consumers of 3 queues with prefetch 100, 256 B text, depth 64\n");
     }
 
     #[test]
