@@ -233,6 +233,7 @@ run_outage() {
     sleep "$FROZEN_SECONDS"
     "$control" thaw
     "$control" restart
+    touch "$ready/restarted"
     wait_for_programs
 }
 

@@ -359,10 +359,9 @@ CHECKS = {
     server, client = periods(session)
     idle = (2.5 * client).clamp(IDLE_SECONDS)
     sleep(idle)
-    # The client looks for one in each period.
+    # The client looks for one in each period, and may do so just before it comes.
     expected, beats = idle / server, session.client.hbrecv_count
     check("#{beats} heart-beats of the server in #{idle} s", beats >= expected / 2 - 1)
-    check('the last heart-beat is late', session.client.hb_received)
     destination = "/queue/#{name}"
     session.subscribe(destination)
     session.send(destination, 'alive')
@@ -402,11 +401,16 @@ OUTAGES = {
     heart_beats?
     session = open(BEATS)
     server, = periods(session)
-    sleep(server + 0.5)
-    check('no heart-beat before the outage', session.client.hb_received)
+    sleep(3 * server)
+    check('no heart-beat before the outage', session.client.hbrecv_count.positive?)
     arrive.call
+    # The client looks for one in each period without any margin, so one that it misses may only be late.
     until_then = Time.now + OUTAGE_SECONDS
-    sleep(0.1) while session.client.hb_received && Time.now < until_then
+    heard = Time.now
+    while Time.now < until_then && Time.now - heard < 2.5 * server
+      heard = Time.now if session.client.hb_received
+      sleep(0.1)
+    end
     check('the client did not miss heart-beats', !session.client.hb_received)
   end,
 
