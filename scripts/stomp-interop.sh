@@ -14,12 +14,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root work=$root/target/stomp-interop programs=$root/scripts/stomp-interop
 readonly server_log=$work/server.log
 
-clients=js,py,ruby,perl ws='' tcp='' control='' vhost='' prepare_only=''
+clients=js,py,ruby,perl deflate=dedicated ws='' tcp='' control='' vhost='' prepare_only='' frozen=''
 binary='' server_pid='' program_pids=()
 
 usage() {
     cat <<'HELP'
-Usage: scripts/stomp-interop.sh [--clients LIST] [--prepare]
+Usage: scripts/stomp-interop.sh [--clients LIST] [--deflate POLICY] [--prepare]
        scripts/stomp-interop.sh --ws URL --tcp HOST:PORT [--control COMMAND] [--vhost NAME] [--clients LIST]
 
 Runs @stomp/stompjs, stomp.py, Ruby's gem stomp and Perl's Net::Stomp as they are against the release binary, each
@@ -27,6 +27,8 @@ in all its versions of STOMP. Prints a table of features by clients and fails un
 Meanwhile the server is frozen once, and restarted once. Logs: target/stomp-interop/.
 
   --clients LIST     some of js, py, ruby and perl, separated by commas; the default is all
+  --deflate POLICY   how the server compresses: off, shared or dedicated[:BITS]; the default is dedicated. Only
+                     @stomp/stompjs offers it here, through the package ws
   --ws URL           test a server that is already running, such as ws://127.0.0.1:15674/ws
   --tcp HOST:PORT    where the same server takes STOMP over TCP
   --control COMMAND  called with freeze, thaw or restart, does so to that server; without it clients are not tested
@@ -59,6 +61,7 @@ main() {
         find_binary
         ws=ws://127.0.0.1:$(free_port)/stomp tcp=127.0.0.1:$(free_port)
         control=control_server
+        : >"$server_log"
         start_server
     fi
     set_environment
@@ -83,10 +86,11 @@ main() {
 parse_options() {
     while (($#)); do
         case $1 in
-            --clients | --ws | --tcp | --control | --vhost)
+            --clients | --deflate | --ws | --tcp | --control | --vhost)
                 (($# > 1)) || die "$1 needs a value; see --help"
                 case $1 in
                     --clients) clients=$2 ;;
+                    --deflate) deflate=$2 ;;
                     --ws) ws=$2 ;;
                     --tcp) tcp=$2 ;;
                     --control) control=$2 ;;
@@ -229,9 +233,11 @@ run_outage() {
     count=$(awk -F, '{ print NF }' <<<"$clients")
     start_programs "$OUTAGE_SECONDS" outage "$ready"
     while (($(find "$ready" -name '*.ready' | wc -l) < count)) && ((tries-- > 0)); do sleep 0.1; done
+    frozen=yes
     "$control" freeze
     sleep "$FROZEN_SECONDS"
     "$control" thaw
+    frozen=''
     "$control" restart
     touch "$ready/restarted"
     wait_for_programs
@@ -263,7 +269,7 @@ start_server() {
     local address=${ws#ws://}
     # A background job of a script ignores SIGINT from birth, unless job control is on.
     set -m
-    "$binary" serve --listen "${address%/stomp}" --stomp "$tcp" >>"$server_log" 2>&1 </dev/null &
+    "$binary" serve --listen "${address%/stomp}" --stomp "$tcp" --deflate "$deflate" >>"$server_log" 2>&1 </dev/null &
     server_pid=$!
     set +m
     await_port "${address%/stomp}"
@@ -311,6 +317,7 @@ clean_up() {
     for pid in "${program_pids[@]}"; do
         kill -KILL -- "-$pid" 2>/dev/null || true
     done
+    [[ -z $frozen || -n $server_pid ]] || "$control" thaw || true
     [[ -z $server_pid ]] || kill -KILL "$server_pid" 2>/dev/null || true
 }
 

@@ -343,6 +343,7 @@ sub report {
         ($outcome, $reason) = ref $@ eq 'HASH' ? ('-', $@->{absent}) : ('FAIL', $@);
     };
     alarm 0;
+    $reason =~ s/\s+$//;
     $reason =~ s/\s+/ /g;
     print join("\t", $column, $feature, $outcome, $reason), "\n";
     $_->drop for grep { $_->client->socket->opened } @sessions;
