@@ -184,8 +184,8 @@ set_environment() {
     [[ -z $vhost ]] || export STOMP_VHOST=$vhost
     # Or stomp.py asks for the names of this machine.
     export STOMP_SKIP_HOSTNAME_SCAN=1
-    # Headers and bodies are UTF-8 whatever the user speaks.
-    export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1
+    # Headers and bodies are UTF-8 whatever the user speaks. Nothing is written beside the programs.
+    export LC_ALL=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 }
 
 # start_program NAME SECONDS MODE [DIRECTORY]
