@@ -300,6 +300,12 @@ impl<M: Clone> Queue<M> {
         count <= self.limits.messages_max - self.len() && bytes <= self.limits.bytes_max - self.bytes
     }
 
+    /// What it may hold.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// How many messages wait for a consumer.
     #[must_use]
     pub fn depth(&self) -> usize {

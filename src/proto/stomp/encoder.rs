@@ -58,6 +58,23 @@ impl FrameWriter<'_> {
 
     /// Writes a header whose value is a number.
     pub fn number(&mut self, name: &'static str, value: u64) -> &mut Self {
+        self.numbers(name, &[value])
+    }
+
+    /// Writes a header whose value is numbers with hyphens between them, as in ids that nobody has to escape.
+    pub fn numbers(&mut self, name: &'static str, values: &[u64]) -> &mut Self {
+        self.out.extend_from_slice(name.as_bytes());
+        let mut separator = b':';
+        for &value in values {
+            self.out.push(separator);
+            self.digits(value);
+            separator = b'-';
+        }
+        self.out.push(b'\n');
+        self
+    }
+
+    fn digits(&mut self, value: u64) {
         let mut digits = [0; DIGITS_MAX];
         let (mut start, mut rest) = (digits.len(), value);
         loop {
@@ -68,11 +85,7 @@ impl FrameWriter<'_> {
                 break;
             }
         }
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.push(b':');
         self.out.extend_from_slice(&digits[start..]);
-        self.out.push(b'\n');
-        self
     }
 
     /// Ends the frame with its body and, if there is one, the `content-length`.

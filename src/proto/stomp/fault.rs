@@ -41,6 +41,8 @@ pub enum Fault {
     InvalidRequeue,
     /// A `selector`.
     Selector,
+    /// Something that the server behind the session refuses, in its words: text that no version escapes.
+    Refused(&'static str),
 }
 
 impl Fault {
@@ -66,6 +68,7 @@ impl Fault {
             Self::InvalidPrefetch => "header prefetch-count is not a number",
             Self::InvalidRequeue => "header requeue is true or false",
             Self::Selector => "selectors are not supported",
+            Self::Refused(message) => message,
         }
     }
 }

@@ -94,7 +94,11 @@ impl HeadScan {
     /// Checks a line that has not ended, or was not looked at as a whole. The last byte may be a CR.
     fn check_len(&self, more: usize, limits: &Limits) -> Result<(), StompError> {
         let is_first = self.command.is_none();
-        if self.line_len + more > line_len_max(is_first, limits) + 1 { Err(too_long(is_first)) } else { Ok(()) }
+        if self.line_len + more > line_len_max(is_first, limits).saturating_add(1) {
+            Err(too_long(is_first))
+        } else {
+            Ok(())
+        }
     }
 }
 

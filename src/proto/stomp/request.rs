@@ -59,8 +59,19 @@ impl<'f> Publication<'f> {
 }
 
 /// Headers of SEND that subscribers don't get from it: `destination` comes with every MESSAGE anyway.
-const NOT_PASSED_ON: [&str; 8] =
-    ["destination", "content-length", "receipt", "transaction", "message-id", "subscription", "ack", "redelivered"];
+const NOT_PASSED_ON: [&str; 11] = [
+    "destination",
+    "content-length",
+    "receipt",
+    "transaction",
+    "message-id",
+    "subscription",
+    "ack",
+    "redelivered",
+    "dropped",
+    "dead-letter-cause",
+    "dead-letter-destination",
+];
 
 /// A wish for the messages of a destination.
 #[derive(Clone, Debug)]

@@ -50,7 +50,8 @@ fn observe(version: Option<Version>, limits: Limits, input: &[u8], cuts: &[usize
             }
         }
         assert!(piece.is_empty(), "all of the input is consumed");
-        let bound = limits.body_bytes_max + (limits.headers_max + 2) * (limits.header_bytes_max + 3) + 64;
+        let bound = (limits.headers_max.saturating_add(2)).saturating_mul(limits.header_bytes_max.saturating_add(3));
+        let bound = bound.saturating_add(limits.body_bytes_max).saturating_add(64);
         assert!(decoder.held_bytes() <= bound, "{} bytes are held", decoder.held_bytes());
     }
     decoder.end(&mut pool);

@@ -32,6 +32,21 @@ fn so_long_a_header_and_no_longer() {
     check_tight(b"SEND\nabcd:678\0", Err(StompError::NulInHead));
 }
 
+/// A limit that is no limit is none, wherever a line is cut.
+#[test]
+fn a_header_is_of_any_length_without_a_limit() {
+    let none = Limits {
+        headers_max: usize::MAX,
+        header_bytes_max: usize::MAX,
+        body_bytes_max: usize::MAX,
+        allows_any_body: true,
+    };
+    let frame = send(&[("abcd", "6789012345")], b"x");
+    for input in [&b"SEND\nabcd:6789012345\n\nx\0"[..], b"SEND\r\nabcd:6789012345\r\n\r\nx\0"] {
+        check_with(Some(Version::V1_2), none, input, std::slice::from_ref(&frame), None);
+    }
+}
+
 /// Item 111 and row S6: so may a body, announced or not.
 #[test]
 fn so_long_a_body_and_no_longer() {
