@@ -9,6 +9,9 @@ use crate::worker::Beat;
 /// The address of the development profile.
 pub const DEVELOPMENT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 
+/// The address for STOMP over TCP in the development profile.
+pub const DEVELOPMENT_STOMP_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 61613);
+
 /// The options of a server.
 ///
 /// The defaults suit a server in production; [`Options::development`] is what `ringsock serve`
@@ -17,6 +20,9 @@ pub const DEVELOPMENT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4
 pub struct Options {
     /// Where to listen. Port 0 has the kernel choose one.
     pub listen: SocketAddr,
+    /// Where to listen for STOMP over plain TCP, or whatever else the handler speaks over a
+    /// [`Transport::Stream`](crate::Transport::Stream); `None` for nowhere. Port 0 has the kernel choose one.
+    pub stomp: Option<SocketAddr>,
     /// How many workers; `None` for one on each processor that the process may use.
     pub workers: Option<u16>,
     /// How many connections each worker holds; `None` for as many as the system lets it.
@@ -44,6 +50,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: DEVELOPMENT_ADDRESS,
+            stomp: None,
             workers: None,
             connections_max: None,
             spin_us: 0,

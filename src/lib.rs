@@ -17,6 +17,8 @@
 //!  socket ◄─ ring: one send a connection and turn ◄─ settle ◄─ SendQueue ◄─┘
 //! ```
 //!
+//! What comes by a listener for streams is the handler's as it is, from the first byte on.
+//!
 //! Data goes one way. The ring never sees a protocol, a handler never sees a socket, and nothing
 //! calls back upwards: what a layer has to say is a value that it returns.
 //!
@@ -84,7 +86,7 @@ pub mod worker;
 
 pub use config::Options;
 pub use control::{Signals, Stopper};
-pub use handler::{Accept, CloseCause, ConnectionId, Effects, Handler, Page};
+pub use handler::{Accept, CloseCause, ConnectionId, Effects, Handler, Page, Parcel, Transport};
 pub use proto::http::{Refusal, Request, Upgrade};
 pub use proto::ws::deflate::{Level, Policy, WindowBits};
 pub use proto::ws::{CloseCode, Message, MessageKind, encoder};

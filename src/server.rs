@@ -10,7 +10,7 @@ use std::{io, thread};
 
 use crate::config::Options;
 use crate::control::{Control, Stopper, accepts_up_to};
-use crate::handler::Handler;
+use crate::handler::{Handler, Transport};
 use crate::ring;
 use crate::ring::{CoreShare, Doorbell, Features, RingDriver, RingHandle, StartError};
 use crate::sys::capacity::{Capacity, Rings, Table};
@@ -25,6 +25,9 @@ use crate::worker::{Beat, Counters, Handle, Mailbox, Peer, Worker};
 /// Submissions that a turn may queue before it has to make a system call.
 const RING_ENTRIES: u32 = 4096;
 
+/// What each listener of a worker is for.
+const TRANSPORTS: [Transport; 2] = [Transport::WebSocket, Transport::Stream];
+
 /// A budget of memory that leaves room for the workers themselves.
 const MEMORY_MIN: u64 = 64 << 20;
 
@@ -35,10 +38,12 @@ pub enum Error {
     #[error(transparent)]
     Ring(#[from] StartError),
     /// The address can't be listened on.
-    #[error("can't listen on {address}: {source} -> {}", listen_advice(source))]
+    #[error("can't listen on {address}: {source} -> {}", listen_advice(source, option))]
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// The option that asked for it, as the command line has it.
+        option: &'static str,
         /// What the system said.
         source: io::Error,
     },
@@ -150,6 +155,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    stomp_address: Option<SocketAddr>,
     features: Features,
     cpus: Vec<usize>,
     connections_max: u32,
@@ -175,7 +181,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts workers that serve `options.listen` until [`Server::stop`]. `make_handler` is called
+    /// Starts workers that serve `options.listen`, and `options.stomp` if there is one, until [`Server::stop`]. `make_handler` is called
     /// on each worker's own thread with the worker's index, so a handler need not be `Send`.
     ///
     /// # Errors
@@ -198,7 +204,8 @@ impl Server {
             idle: Duration::from_millis(beat.interval_ms),
             timeout: Duration::from_millis(beat.timeout_ms),
         });
-        let (address, listeners) = listen(options.listen, keepalive, cpus.len())?;
+        let (address, mut listeners) = listen(options.listen, "--listen", keepalive, cpus.len())?;
+        let stomp_address = listen_for_streams(options.stomp, keepalive, &mut listeners)?;
 
         let ring_options = ring::Options {
             entries: RING_ENTRIES,
@@ -214,10 +221,10 @@ impl Server {
         let mut worker_options = options.worker;
         worker_options.connections_max = worker_options.connections_max.min(connections_max);
         let mut starting = Vec::new();
-        for (index, (listener, &cpu)) in (0..).zip(listeners.into_iter().zip(&cpus)) {
+        for (index, (listeners, &cpu)) in (0..).zip(listeners.into_iter().zip(&cpus)) {
             let make_handler = make_handler.clone();
             let ring = ring::Options { clock_ahead_us: part_of_tick_us(index, cpus.len()), ..ring_options };
-            let plan = Plan { index, cpu, listener, ring, worker: worker_options.clone() };
+            let plan = Plan { index, cpu, listeners, ring, worker: worker_options.clone() };
             starting.push(Starting::spawn(plan, make_handler)?);
         }
         let rings = starting.iter().map(Starting::ring).collect::<Result<Vec<_>, _>>();
@@ -234,13 +241,19 @@ impl Server {
         let stopper = control.stopper();
         let workers = starting.into_iter().map(|worker| worker.go(peers.clone(), handle.clone())).collect();
         let threads = Some(Threads { control, workers });
-        Ok(Self { address, features, cpus, connections_max, capacity, handle, stopper, threads })
+        Ok(Self { address, stomp_address, features, cpus, connections_max, capacity, handle, stopper, threads })
     }
 
     /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address that it listens on for streams, if it does: see [`Options::stomp`].
+    #[must_use]
+    pub fn stomp_address(&self) -> Option<SocketAddr> {
+        self.stomp_address
     }
 
     /// What of io_uring works here.
@@ -317,7 +330,8 @@ impl Server {
 struct Plan {
     index: u16,
     cpu: usize,
-    listener: OwnedFd,
+    /// The first is for WebSockets, the second, if there is one, for streams.
+    listeners: Vec<OwnedFd>,
     ring: ring::Options,
     worker: worker::Options,
 }
@@ -378,13 +392,14 @@ fn run_worker<H: Handler>(
     ring: &SyncSender<io::Result<RingHandle>>,
     go: &Receiver<(Vec<Peer>, Handle)>,
 ) -> io::Result<Counters> {
-    let Plan { index, cpu, listener, ring: ring_options, worker: options } = plan;
+    let Plan { index, cpu, listeners, ring: ring_options, worker: options } = plan;
+    let transports = &TRANSPORTS[..listeners.len()];
     // Being unpinned costs speed, not correctness; some containers forbid it.
     if let Err(error) = affinity::pin(cpu) {
         tracing::warn!("worker {index} is not pinned to processor {cpu}: {error}");
     }
     let made =
-        RingDriver::new(Some(listener), ring_options).and_then(|driver| driver.handle().map(|handle| (driver, handle)));
+        RingDriver::new(listeners, ring_options).and_then(|driver| driver.handle().map(|handle| (driver, handle)));
     let driver = match made {
         Ok((driver, handle)) => {
             // Nobody waits for it if the start was given up.
@@ -399,7 +414,8 @@ fn run_worker<H: Handler>(
     // The start was given up: another worker has no ring.
     let Ok((peers, handle)) = go.recv() else { return Ok(Counters::default()) };
     let _stops_all = StopsAll(handle, mailbox.clone());
-    let mut worker = Worker::new(index, driver, make_handler(index), options, mailbox, peers);
+    let worker = Worker::new(index, driver, make_handler(index), options, mailbox, peers);
+    let mut worker = worker.with_listeners(transports);
     worker.run()?;
     Ok(worker.counters().clone())
 }
@@ -475,28 +491,47 @@ fn check_beat(name: &'static str, beat: Option<Beat>) -> Result<(), Error> {
     }
 }
 
-/// One listening socket for each worker, all on one address.
+/// One listening socket for each worker, all on one address that `option` asked for.
 fn listen(
     address: SocketAddr,
+    option: &'static str,
     keepalive: Option<Keepalive>,
     count: usize,
-) -> Result<(SocketAddr, Vec<OwnedFd>), Error> {
-    let failed = |source| Error::Listen { address, source };
+) -> Result<(SocketAddr, Vec<Vec<OwnedFd>>), Error> {
+    let failed = |source| Error::Listen { address, option, source };
     listener::check_free(address).map_err(failed)?;
     let first = listener::listen(address, keepalive).map_err(failed)?;
     let bound = listener::local_address(&first).map_err(failed)?;
-    let mut listeners = vec![first];
+    let mut listeners = vec![vec![first]];
     for _ in 1..count {
-        listeners.push(listener::listen(bound, keepalive).map_err(failed)?);
+        listeners.push(vec![listener::listen(bound, keepalive).map_err(failed)?]);
     }
     Ok((bound, listeners))
 }
 
-fn listen_advice(error: &io::Error) -> &'static str {
+/// Gives each worker, whose listening sockets `listeners` has, one more if there is an address for streams.
+fn listen_for_streams(
+    address: Option<SocketAddr>,
+    keepalive: Option<Keepalive>,
+    listeners: &mut [Vec<OwnedFd>],
+) -> Result<Option<SocketAddr>, Error> {
+    let Some(address) = address else { return Ok(None) };
+    let (bound, more) = listen(address, "--stomp", keepalive, listeners.len())?;
+    for (listeners, more) in listeners.iter_mut().zip(more) {
+        listeners.extend(more);
+    }
+    Ok(Some(bound))
+}
+
+fn listen_advice(error: &io::Error, option: &str) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "find who has it with 'ss -ltnp', or choose another with --listen",
-        io::ErrorKind::AddrNotAvailable => "choose an address of this machine ('ip address' lists them) with --listen",
-        io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --listen, or grant CAP_NET_BIND_SERVICE",
-        _ => "choose another address with --listen",
+        io::ErrorKind::AddrInUse => format!("find who has it with 'ss -ltnp', or choose another with {option}"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("choose an address of this machine ('ip address' lists them) with {option}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("choose a port from 1024 up with {option}, or grant CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("choose another address with {option}"),
     }
 }

@@ -10,13 +10,13 @@ mod echo;
 mod effects;
 
 use crate::proto::http::{Refusal, Request, Upgrade};
-use crate::proto::ws::Message;
 use crate::proto::ws::deflate::Policy;
+use crate::proto::ws::{CloseCode, Message};
 use crate::slab::Key;
 
 pub use cause::CloseCause;
 pub use echo::Echo;
-pub use effects::{Command, Effects, OwnClose};
+pub use effects::{Command, Commands, Effects, OwnClose, Parcel};
 
 /// A connection, over all workers of a server and all its lifetime.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -25,6 +25,16 @@ pub struct ConnectionId {
     pub worker: u16,
     /// The slot and its generation in that worker's table.
     pub key: Key,
+}
+
+/// How bytes of a connection come and go.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Transport {
+    /// In messages, after an upgrade.
+    #[default]
+    WebSocket,
+    /// As they are, from the first one on.
+    Stream,
 }
 
 /// How an upgrade is accepted.
@@ -51,7 +61,8 @@ pub struct Page {
 /// A handler that blocks holds up its whole worker; one that panics ends the server.
 ///
 /// The calls for a connection come in this order: `on_upgrade`, `on_open`, then any number of
-/// `on_message` and `on_drain`, and `on_close` exactly once if `on_open` was called.
+/// `on_message`, `on_full` and `on_drain`, and `on_close` exactly once if `on_open` was called. Over a
+/// [`Transport::Stream`] they begin with `on_open`, and `on_bytes` stands in the place of `on_message`.
 ///
 /// ```
 /// use ringsock::{ConnectionId, Effects, Handler, Message};
@@ -66,6 +77,11 @@ pub struct Page {
 /// }
 /// ```
 pub trait Handler {
+    /// The worker begins, one of `workers`.
+    fn on_start(&mut self, worker: u16, workers: u16) {
+        let _ = (worker, workers);
+    }
+
     /// Decides about a request to upgrade. By default every path is accepted, without a subprotocol.
     ///
     /// If it is accepted, `on_open` follows at once, with the same `connection`: what the request said
@@ -102,6 +118,17 @@ pub trait Handler {
     /// A message has arrived. It is the handler's for the duration of the call; text is valid UTF-8.
     fn on_message(&mut self, connection: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>);
 
+    /// Bytes have arrived on a connection over a [`Transport::Stream`]. By default it is closed.
+    fn on_bytes(&mut self, connection: ConnectionId, bytes: &[u8], effects: &mut Effects<'_>) {
+        let _ = (connection, bytes);
+        effects.close(CloseCode::POLICY_VIOLATION, "");
+    }
+
+    /// The send queue of a connection has come to be over its bound.
+    fn on_full(&mut self, connection: ConnectionId, effects: &mut Effects<'_>) {
+        let _ = (connection, effects);
+    }
+
     /// The send queue of a connection, which had been over its bound, has drained to half of it.
     /// While it was over, no message of this connection was delivered.
     fn on_drain(&mut self, connection: ConnectionId, effects: &mut Effects<'_>) {
@@ -111,5 +138,27 @@ pub trait Handler {
     /// A connection has ended. What is sent to it now goes nowhere; its id will not come back.
     fn on_close(&mut self, connection: ConnectionId, cause: CloseCause, effects: &mut Effects<'_>) {
         let _ = (connection, cause, effects);
+    }
+
+    /// Something has come from the handler of another worker, or by [`Handle::post`](crate::Handle::post). No
+    /// connection is at hand.
+    fn on_parcel(&mut self, parcel: Parcel, effects: &mut Effects<'_>) {
+        let _ = (parcel, effects);
+    }
+
+    /// When [`Handler::on_timeout`] is to be called, in milliseconds on the worker's clock, or a little later.
+    fn poll_timeout(&mut self, now_ms: u64) -> Option<u64> {
+        let _ = now_ms;
+        None
+    }
+
+    /// The time has come. No connection is at hand.
+    fn on_timeout(&mut self, effects: &mut Effects<'_>) {
+        let _ = effects;
+    }
+
+    /// The turn ends: whatever was gathered for other workers is to be posted now. No connection is at hand.
+    fn on_turn_end(&mut self, effects: &mut Effects<'_>) {
+        let _ = effects;
     }
 }

@@ -343,7 +343,7 @@ impl Seat {
             spin_us: context.plan.spin_us,
             clock_ahead_us: 0,
         };
-        let driver = RingDriver::new(None, options)?;
+        let driver = RingDriver::new(Vec::new(), options)?;
         let outcome = Client::new(share, driver, connections, context, clock, connector, rendezvous).run()?;
         attendance.complete();
         Ok(outcome)

@@ -11,9 +11,13 @@ pub enum Completion {
     Accepted {
         /// The index of its direct descriptor.
         slot: u32,
+        /// The index of the listener that it came by.
+        listener: u8,
     },
     /// Accepting has ended and must be asked for again.
     AcceptEnded {
+        /// The index of the listener.
+        listener: u8,
         /// The error number, `None` if the kernel just ended the series or was told to.
         errno: Option<i32>,
     },

@@ -59,7 +59,7 @@ pub struct RingDriver {
     // `drop` ends all operations and has the kernel forget the buffers; then the fields go.
     ring: IoUring,
     buffers: BufferRing,
-    listener: Option<OwnedFd>,
+    listeners: Vec<OwnedFd>,
     series_bytes_max: u32,
     low_water: LowWater,
     accept_poll_first: bool,
@@ -111,13 +111,13 @@ struct Reaped {
 }
 
 impl RingDriver {
-    /// Sets a ring up on the calling thread, which alone may use it, to accept from `listener`, or
-    /// without one for connections that are only [attached](Self::attach).
+    /// Sets a ring up on the calling thread, which alone may use it, to accept by `listeners`, or
+    /// without any for connections that are only [attached](Self::attach).
     ///
     /// # Errors
     ///
     /// What the kernel says to `io_uring_setup(2)` or a registration.
-    pub fn new(listener: Option<OwnedFd>, options: Options) -> io::Result<Self> {
+    pub fn new(listeners: Vec<OwnedFd>, options: Options) -> io::Result<Self> {
         let entries = options.core_share.of(options.entries, CoreShare::ENTRIES_LEAST);
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -133,7 +133,7 @@ impl RingDriver {
         Ok(Self {
             buffers,
             ring,
-            listener,
+            listeners,
             series_bytes_max: options.series_bytes_max,
             low_water: LowWater::new(options.low_water),
             accept_poll_first: options.accept_poll_first,
@@ -161,7 +161,7 @@ impl RingDriver {
     ///
     /// What `io_uring_register(2)` says, and `InvalidInput` for a driver with a listener.
     pub fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
-        if self.listener.is_some() {
+        if !self.listeners.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         // The table holds the socket from here on; the process needs no descriptor for it.
@@ -318,7 +318,7 @@ impl RingDriver {
 
     fn complete(
         &mut self,
-        Reaped { token: Token { kind, key }, result, flags }: Reaped,
+        Reaped { token: token @ Token { kind, key }, result, flags }: Reaped,
         completions: &mut Vec<Completion>,
     ) {
         match kind {
@@ -326,9 +326,11 @@ impl RingDriver {
             Kind::Poll => completions.push(Completion::Readable { key }),
             Kind::Fill => self.complete_fill(key, result, completions),
             Kind::Accept => completions.push(match u32::try_from(result) {
-                Ok(slot) => Completion::Accepted { slot },
-                Err(_) if result == -libc::ECANCELED => Completion::AcceptEnded { errno: None },
-                Err(_) => Completion::AcceptEnded { errno: Some(result.saturating_neg()) },
+                Ok(slot) => Completion::Accepted { slot, listener: token.listener() },
+                Err(_) if result == -libc::ECANCELED => {
+                    Completion::AcceptEnded { listener: token.listener(), errno: None }
+                }
+                Err(_) => Completion::AcceptEnded { listener: token.listener(), errno: Some(result.saturating_neg()) },
             }),
             Kind::SendWait => {
                 let InFlight { payload, message, .. } =
@@ -421,14 +423,16 @@ impl Driver for RingDriver {
         u64::try_from(now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, listener: u8) {
         // Without a listener the kernel refuses the descriptor, and accepting ends with that error.
-        let listener = self.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        self.push(Operation::Accept { listener, poll_first: self.accept_poll_first });
+        let descriptor = self.listeners.get(usize::from(listener)).map_or(-1, AsRawFd::as_raw_fd);
+        self.push(Operation::Accept { listener, descriptor, poll_first: self.accept_poll_first });
     }
 
     fn cancel_accepts(&mut self) {
-        self.push(Operation::CancelAccepts);
+        for listener in (0..=u8::MAX).take(self.listeners.len()) {
+            self.push(Operation::CancelAccepts { listener });
+        }
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
@@ -604,7 +608,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
-        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        let mut driver = RingDriver::new(Vec::new(), OPTIONS).unwrap();
         driver.attach(KEY.slot, client.into()).unwrap();
         let mut block = Pool::default().take(2);
         block.extend_from_slice(b"hi");
@@ -643,7 +647,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_reads_nothing, _) = listener.accept().unwrap();
-        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        let mut driver = RingDriver::new(Vec::new(), OPTIONS).unwrap();
         driver.attach(KEY.slot, client.into()).unwrap();
         driver.receive(KEY, ReceiveMode::Series);
         let mut pool = Pool::default();
@@ -686,7 +690,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
-        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        let mut driver = RingDriver::new(Vec::new(), OPTIONS).unwrap();
         driver.attach(KEY.slot, client.into()).unwrap();
         let next = |driver: &mut RingDriver| {
             let mut completions = Vec::new();
@@ -723,7 +727,7 @@ mod tests {
             return; // loopback may be that quick
         }
         socket.set_nonblocking(false).unwrap();
-        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        let mut driver = RingDriver::new(Vec::new(), OPTIONS).unwrap();
         driver.attach(KEY.slot, socket.into()).unwrap();
         let mut block = Pool::default().take(2);
         block.extend_from_slice(b"hi");
@@ -740,7 +744,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut driver = RingDriver::new(None, OPTIONS).unwrap();
+        let mut driver = RingDriver::new(Vec::new(), OPTIONS).unwrap();
         driver.attach(KEY.slot, client.into()).unwrap();
         // A handle keeps the ring open.
         let _handle = driver.handle().unwrap();
@@ -752,25 +756,25 @@ mod tests {
     #[test]
     fn many_accepts_end_by_cancels_that_go_on_until_all_have() {
         const ACCEPTS: usize = 32;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
         let options = Options { entries: 64, ..OPTIONS };
-        let mut driver = RingDriver::new(Some(listener.into()), options).unwrap();
-        let _caller = TcpStream::connect(address).unwrap();
-        (0..ACCEPTS).for_each(|_| driver.accept());
+        let mut driver = RingDriver::new(listeners.map(OwnedFd::from).into(), options).unwrap();
+        let _caller = TcpStream::connect(addresses[1]).unwrap();
+        (0..ACCEPTS).for_each(|number| driver.accept(u8::from(number % 2 == 1)));
         let (mut completions, mut accepted, mut ended) = (Vec::new(), 0, 0);
         for _ in 0..1_000 {
             driver.cancel_accepts();
             driver.turn(Some(1), &mut completions).unwrap();
             for completion in completions.drain(..) {
                 match completion {
-                    Completion::Accepted { .. } => accepted += 1,
-                    Completion::AcceptEnded { errno: None } => ended += 1,
+                    Completion::Accepted { listener: 1, .. } => accepted += 1,
+                    Completion::AcceptEnded { errno: None, .. } => ended += 1,
                     other => panic!("{other:?}"),
                 }
             }
             if accepted + ended == ACCEPTS {
-                return;
+                return assert_eq!(accepted, 1);
             }
         }
         panic!("{accepted} accepted and {ended} ended of {ACCEPTS}");
@@ -779,12 +783,15 @@ mod tests {
     #[test]
     fn a_driver_either_accepts_or_attaches() {
         let listener = || OwnedFd::from(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-        let mut accepting = RingDriver::new(Some(listener()), OPTIONS).unwrap();
+        let mut accepting = RingDriver::new(vec![listener()], OPTIONS).unwrap();
         assert!(accepting.attach(0, listener()).is_err());
-        let mut attaching = RingDriver::new(None, OPTIONS).unwrap();
-        attaching.accept();
+        let mut attaching = RingDriver::new(Vec::new(), OPTIONS).unwrap();
+        attaching.accept(0);
         let mut completions = Vec::new();
         attaching.turn(Some(1_000), &mut completions).unwrap();
-        assert!(matches!(completions[..], [Completion::AcceptEnded { errno: Some(libc::EBADF) }]), "{completions:?}");
+        assert!(
+            matches!(completions[..], [Completion::AcceptEnded { errno: Some(libc::EBADF), .. }]),
+            "{completions:?}"
+        );
     }
 }

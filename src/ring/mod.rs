@@ -85,10 +85,11 @@ pub trait Driver {
     /// Milliseconds on a clock that never goes back.
     fn now_ms(&mut self) -> u64;
 
-    /// Accepts a connection, when one comes: [`Completion::Accepted`] or [`Completion::AcceptEnded`].
-    fn accept(&mut self);
+    /// Accepts a connection by one of the listeners, when one comes: [`Completion::Accepted`] or
+    /// [`Completion::AcceptEnded`].
+    fn accept(&mut self, listener: u8);
 
-    /// Ends the accepts that wait. The kernel may miss some that it is about to look at: what has not ended with the
+    /// Ends the accepts that wait, of all listeners. The kernel may miss some that it is about to look at: what has not ended with the
     /// next turn is to be cancelled again.
     fn cancel_accepts(&mut self);
 

@@ -22,8 +22,8 @@ const ACCEPT_POLL_FIRST: u16 = 1 << 2;
 /// An operation without memory of its own, or with pointers that the driver keeps valid.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    Accept { listener: RawFd, poll_first: bool },
-    CancelAccepts,
+    Accept { listener: u8, descriptor: RawFd, poll_first: bool },
+    CancelAccepts { listener: u8 },
     ReceiveMultishot { key: Key, bytes_max: u32 },
     ReceiveOnce { key: Key },
     ReceiveNow { key: Key },
@@ -44,14 +44,14 @@ pub(super) enum Operation {
 impl Operation {
     pub(super) fn entry(self) -> Entry {
         match self {
-            Self::Accept { listener, poll_first } => {
-                let accept = opcode::Accept::new(Fd(listener), ptr::null_mut(), ptr::null_mut());
+            Self::Accept { listener, descriptor, poll_first } => {
+                let accept = opcode::Accept::new(Fd(descriptor), ptr::null_mut(), ptr::null_mut());
                 let entry = accept.file_index(Some(DestinationSlot::auto_target())).build();
                 let flags = if poll_first { ACCEPT_POLL_FIRST } else { 0 };
-                with_field(entry, IOPRIO, flags.to_ne_bytes()).user_data(Token::of_ring(Kind::Accept).pack())
+                with_field(entry, IOPRIO, flags.to_ne_bytes()).user_data(Token::of_listener(listener).pack())
             }
-            Self::CancelAccepts => {
-                let all = CancelBuilder::user_data(Token::of_ring(Kind::Accept).pack()).all();
+            Self::CancelAccepts { listener } => {
+                let all = CancelBuilder::user_data(Token::of_listener(listener).pack()).all();
                 quiet(opcode::AsyncCancel2::new(all).build())
             }
             Self::ReceiveMultishot { key, bytes_max } => {

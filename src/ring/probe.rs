@@ -91,7 +91,7 @@ fn self_test(options: Options, machine: &Machine) -> Result<(), StartError> {
     let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)
         .map_err(|error| failed(machine, "listen on loopback")(&error))?;
     let address = listener::local_address(&listener).map_err(|error| failed(machine, "listen on loopback")(&error))?;
-    let driver = RingDriver::new(Some(listener), options).map_err(|error| StartError::explain(&error, machine))?;
+    let driver = RingDriver::new(vec![listener], options).map_err(|error| StartError::explain(&error, machine))?;
     let mut trial = Trial { driver, completions: Vec::new(), step: "accept" };
     trial.run(address).map_err(|error| failed(machine, trial.step)(&error))
 }
@@ -169,8 +169,8 @@ impl Trial {
     fn connected(options: Options, step: &'static str) -> io::Result<(Self, TcpStream)> {
         let listener = listener::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
         let address = listener::local_address(&listener)?;
-        let mut driver = RingDriver::new(Some(listener), options)?;
-        driver.accept();
+        let mut driver = RingDriver::new(vec![listener], options)?;
+        driver.accept(0);
         Ok((Self { driver, completions: Vec::new(), step }, TcpStream::connect(address)?))
     }
 
@@ -187,7 +187,7 @@ impl Trial {
 
     fn converse(&mut self, address: SocketAddr, text: &[u8]) -> io::Result<()> {
         self.step = "accept";
-        self.driver.accept();
+        self.driver.accept(0);
         let mut client = listener::connect_with_small_buffer(address)?;
         client.set_read_timeout(Some(std::time::Duration::from_millis(STEP_MS_MAX)))?;
         let key = self.accepted()?;
@@ -299,7 +299,7 @@ impl Trial {
 
     fn accepted(&mut self) -> io::Result<Key> {
         self.until(|completion| match completion {
-            Completion::Accepted { slot } => Some(Key { slot, generation: 0 }),
+            Completion::Accepted { slot, .. } => Some(Key { slot, generation: 0 }),
             _ => None,
         })
     }

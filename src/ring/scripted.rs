@@ -2,7 +2,7 @@
 //! and reads what the worker asked for.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem;
 use std::rc::Rc;
@@ -14,7 +14,8 @@ use crate::slab::Key;
 /// What a worker asked for, in order. Sends are kept as their bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Asked {
-    Accept,
+    /// By the listener with this index.
+    Accept(u8),
     CancelAccepts,
     Receive(u32),
     Poll(u32, usize),
@@ -25,11 +26,14 @@ pub(crate) enum Asked {
     Cancel(u32),
     Shutdown(u32),
     Close(u32),
+    Wake,
 }
 
 /// What happens to a connection in a turn.
 pub(crate) enum Happens<'a> {
+    /// By the first listener.
     Accepted,
+    AcceptedBy(u8),
     Received(&'a [u8]),
     Readable,
     /// Into the block that was given for it.
@@ -49,8 +53,10 @@ struct State {
     received: Vec<Vec<u8>>,
     next: Vec<Completion>,
     fills: HashMap<u32, Block>,
-    accepts: usize,
+    /// How many accepts each listener has.
+    accepts: BTreeMap<u8, usize>,
     missed: usize,
+    wait_ms: Option<u64>,
 }
 
 impl Hand {
@@ -67,10 +73,8 @@ impl Hand {
             let slot = *slot;
             let key = Key { slot, generation: 0 };
             let completion = match what {
-                Happens::Accepted => {
-                    state.accepts -= 1;
-                    Completion::Accepted { slot }
-                }
+                Happens::Accepted => state.accept(slot, 0),
+                Happens::AcceptedBy(listener) => state.accept(slot, *listener),
                 Happens::Received(bytes) => {
                     let buffer = u16::try_from(state.received.len()).expect("a test is short");
                     state.received.push(bytes.to_vec());
@@ -90,14 +94,26 @@ impl Hand {
         }
     }
 
-    /// Has the next cancel of accepts miss so many of them.
+    /// Has the next cancel of accepts miss so many of those of each listener.
     pub(crate) fn miss_accepts(&self, count: usize) {
         self.0.borrow_mut().missed = count;
+    }
+
+    /// How long the last turn might wait.
+    pub(crate) fn wait_ms(&self) -> Option<u64> {
+        self.0.borrow().wait_ms
     }
 
     /// What was asked for since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         mem::take(&mut self.0.borrow_mut().asked)
+    }
+}
+
+impl State {
+    fn accept(&mut self, slot: u32, listener: u8) -> Completion {
+        *self.accepts.get_mut(&listener).expect("it accepts by this listener") -= 1;
+        Completion::Accepted { slot, listener }
     }
 }
 
@@ -119,17 +135,20 @@ impl Driver for ScriptedDriver {
         self.state.borrow().now_ms
     }
 
-    fn accept(&mut self) {
-        self.ask(Asked::Accept);
-        self.state.borrow_mut().accepts += 1;
+    fn accept(&mut self, listener: u8) {
+        self.ask(Asked::Accept(listener));
+        *self.state.borrow_mut().accepts.entry(listener).or_default() += 1;
     }
 
     fn cancel_accepts(&mut self) {
         self.ask(Asked::CancelAccepts);
-        let mut state = self.state.borrow_mut();
-        let missed = mem::take(&mut state.missed).min(state.accepts);
-        let ended = mem::replace(&mut state.accepts, missed) - missed;
-        state.next.extend((0..ended).map(|_| Completion::AcceptEnded { errno: None }));
+        let State { accepts, missed, next, .. } = &mut *self.state.borrow_mut();
+        let missed = mem::take(missed);
+        for (&listener, armed) in accepts {
+            let ended = armed.saturating_sub(missed);
+            *armed -= ended;
+            next.extend((0..ended).map(|_| Completion::AcceptEnded { listener, errno: None }));
+        }
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {
@@ -170,11 +189,12 @@ impl Driver for ScriptedDriver {
     }
 
     fn wake(&mut self, _: &RingHandle) {
-        unreachable!("a scripted worker has no peers");
+        self.ask(Asked::Wake);
     }
 
-    fn turn(&mut self, _: Option<u64>, completions: &mut Vec<Completion>) -> io::Result<()> {
+    fn turn(&mut self, wait_ms: Option<u64>, completions: &mut Vec<Completion>) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
+        state.wait_ms = wait_ms;
         completions.append(&mut state.next);
         Ok(())
     }

@@ -213,13 +213,13 @@ impl Driver for SimDriver {
         self.world.borrow().now_ms
     }
 
-    fn accept(&mut self) {
-        self.world.borrow_mut().accepts += 1;
+    fn accept(&mut self, listener: u8) {
+        self.world.borrow_mut().accepts[usize::from(listener)] += 1;
     }
 
     fn cancel_accepts(&mut self) {
         let mut world = self.world.borrow_mut();
-        world.accepts_cancelled = world.accepts > 0;
+        world.accepts_cancelled = world.accepts.iter().any(|&count| count > 0);
     }
 
     fn receive(&mut self, key: Key, mode: ReceiveMode) {

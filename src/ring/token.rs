@@ -42,6 +42,16 @@ impl Token {
         Self { kind, key: Key { slot: 0, generation: 0 } }
     }
 
+    /// A token of an accept by a listener, whose index stands in the place of the slot.
+    pub(super) const fn of_listener(listener: u8) -> Self {
+        Self { kind: Kind::Accept, key: Key { slot: listener as u32, generation: 0 } }
+    }
+
+    /// The listener of an accept.
+    pub(super) fn listener(self) -> u8 {
+        u8::try_from(self.key.slot).expect("an accept's token was made with a listener's index")
+    }
+
     pub(super) const fn pack(self) -> u64 {
         (self.kind as u64) << (SLOT_BITS + GENERATION_BITS)
             | (self.key.generation as u64) << SLOT_BITS
@@ -86,6 +96,14 @@ mod tests {
                     assert_eq!(Token::unpack(token.pack()), Some(token));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_accept_tells_its_listener() {
+        for listener in [0, 1, u8::MAX] {
+            let token = Token::unpack(Token::of_listener(listener).pack()).expect("it is a token");
+            assert_eq!((token.kind, token.listener()), (Kind::Accept, listener));
         }
     }
 

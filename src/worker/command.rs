@@ -3,26 +3,56 @@
 use std::mem;
 
 use crate::buf::SharedFrame;
-use crate::handler::{CloseCause, Command, Handler};
-use crate::proto::ws::CloseCode;
+use crate::handler::{CloseCause, Command, Commands, Handler, Transport};
+use crate::proto::ws::{CloseCode, MessageKind};
 use crate::ring::Driver;
 use crate::slab::Key;
 use crate::worker::connection::Phase;
 use crate::worker::context::Context;
+use crate::worker::pause::Pause;
 use crate::worker::{Mail, Worker};
 
+/// How many times its bound the queue of a connection may hold before what is delivered to it closes it.
+const DELIVER_FACTOR: usize = 4;
+
 impl<D: Driver, H: Handler> Worker<D, H> {
-    /// Does what handlers asked for. None of it calls a handler, so this ends.
+    /// Does what handlers asked for, then tells of queues that are full by that.
+    ///
+    /// Some of it calls a handler, which may ask for more, but this ends: a connection closes once, is full once
+    /// until its queue has drained, and no queue drains here; and what goes on after a pause has had its share of
+    /// the turn some time.
     pub(super) fn apply_commands(&mut self) {
-        while !self.context.commands.is_empty() {
-            let mut commands = mem::take(&mut self.context.commands);
-            for command in commands.drain(..) {
-                self.apply(command);
+        loop {
+            if !self.context.commands.list.is_empty() {
+                self.apply_list();
+            } else if let Some(key) = self.context.full.pop_front() {
+                self.handle_full(key);
+            } else {
+                return;
             }
-            // Keeps the allocation, unless handlers have asked for more meanwhile.
-            if self.context.commands.is_empty() {
-                self.context.commands = commands;
-            }
+        }
+    }
+
+    fn apply_list(&mut self) {
+        let Commands { mut list, mut heads } = mem::take(&mut self.context.commands);
+        for command in list.drain(..) {
+            self.apply(command, &heads);
+        }
+        heads.clear();
+        // Keeps the allocations, unless handlers have asked for more meanwhile.
+        if self.context.commands.list.is_empty() {
+            self.context.commands = Commands { list, heads };
+        }
+    }
+
+    /// Tells the handler of a queue that has come to be over its bound.
+    fn handle_full(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.phase == Phase::Open && connection.is_full {
+            let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));
+            connection.call(key, &mut active, &mut self.context, H::on_full);
+            connection.active = Some(active);
+            self.touch(key);
         }
     }
 
@@ -38,15 +68,18 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 Some(Mail::Close { key, code, reason }) => {
                     self.close_connection(key, code, &reason, CloseCause::Handler(code));
                 }
+                Some(Mail::Parcel(parcel)) => self.handle_parcel(parcel),
                 None => break,
             }
         }
         if mailbox.is_stopping() && !mem::replace(&mut self.stopping, true) {
             self.stop();
         }
+        self.apply_commands();
     }
 
-    fn apply(&mut self, command: Command) {
+    /// Does what one command asks for; `heads` are those of all that came with it.
+    fn apply(&mut self, command: Command, heads: &[u8]) {
         let here = self.context.index;
         match command {
             Command::Send { to, frame } if to.worker == here => self.publish(to.key, &frame),
@@ -57,6 +90,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Command::Close { connection, code, reason } => {
                 self.post(connection.worker, Mail::Close { key: connection.key, code, reason });
             }
+            Command::Deliver { to, kind, head, tail } => self.deliver(to, kind, &heads[head], &tail),
+            Command::Resume { connection } => self.resume(connection),
+            Command::Post { worker, parcel } => self.post_parcel(worker, parcel),
             Command::Broadcast { frame } => {
                 self.publish_to_all(&frame);
                 for peer in (0..).take(self.peers.len()).filter(|&peer| peer != here) {
@@ -85,16 +121,14 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.receivers = receivers;
     }
 
-    /// Queues a shared frame for a connection, or closes it if it can't keep up.
+    /// Queues a shared frame for a connection, or closes it if it can't keep up. Frames are nothing to a stream.
     fn publish(&mut self, key: Key, frame: &SharedFrame) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.phase != Phase::Open {
+        if connection.phase != Phase::Open || connection.transport == Transport::Stream {
             return;
         }
         if connection.queued_bytes() > self.context.options.send_queue_bytes_max {
-            self.context.counters.slow_consumers += 1;
-            self.close_connection(key, CloseCode::POLICY_VIOLATION, "too slow", CloseCause::SlowConsumer);
-            return;
+            return self.close_slow(key);
         }
         let active = connection.active.get_or_insert_with(|| self.context.take_active(connection.deflate));
         let Context { compression, counters, now_ms, .. } = &mut self.context;
@@ -105,11 +139,43 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.touch(key);
     }
 
+    /// Queues a message in two parts for a connection, or closes it if it can't keep up by far: that it can't is
+    /// for the handler to see.
+    fn deliver(&mut self, to: Key, kind: MessageKind, head: &[u8], tail: &SharedFrame) {
+        let Some(connection) = self.connections.get_mut(to) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        let bytes_max = self.context.options.send_queue_bytes_max.saturating_mul(DELIVER_FACTOR);
+        if connection.queued_bytes() > bytes_max {
+            return self.close_slow(to);
+        }
+        let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));
+        self.context.deliver(to, connection.outlet(&mut active), kind, head, tail);
+        connection.note_full(to, &active, &mut self.context);
+        connection.active = Some(active);
+        self.touch(to);
+    }
+
+    /// Goes on with a connection that the handler has paused.
+    fn resume(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.pause == Some(Pause::Handler) {
+            connection.resume(key, &mut self.context);
+            self.touch(key);
+        }
+    }
+
+    fn close_slow(&mut self, key: Key) {
+        self.context.counters.slow_consumers += 1;
+        self.close_connection(key, CloseCode::POLICY_VIOLATION, "too slow", CloseCause::SlowConsumer);
+    }
+
     pub(super) fn close_connection(&mut self, key: Key, code: CloseCode, reason: &str, cause: CloseCause) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.phase == Phase::Open {
             let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));
-            connection.start_close(&mut active, code, reason, cause, &mut self.context);
+            connection.start_close(key, &mut active, code, reason, cause, &mut self.context);
             connection.active = Some(active);
             self.touch(key);
         }

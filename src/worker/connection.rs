@@ -5,17 +5,18 @@
 //!     └──────────┴──────────────────────┘
 //! ```
 //!
-//! No phase is entered twice, and each but `Open` has a deadline from its beginning.
+//! A stream is `Open` from the beginning and never `Closing`. No phase is entered twice, and each but `Open` has a deadline from its beginning.
 
 use crate::buf::{Block, SendQueue};
-use crate::handler::{CloseCause, ConnectionId, Effects, Handler};
+use crate::handler::{CloseCause, ConnectionId, Effects, Handler, Transport};
 use crate::proto::ws::{
     Adoption, CloseCode, Compressed, Event, HEADER_LEN_MAX, Message, Opcode, ProtocolError, Role, Session, encoder,
 };
 use crate::slab::Key;
 use crate::worker::active::Active;
 use crate::worker::compression::Agreement;
-use crate::worker::context::Context;
+use crate::worker::context::{Context, Outlet};
+use crate::worker::pause::Pause;
 use crate::worker::shortage::RECEIVES_PER_PLACE;
 
 /// Where a connection stands.
@@ -43,15 +44,6 @@ pub(super) enum Farewell {
     Linger,
 }
 
-/// Why what was received from a connection is not processed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pause {
-    /// Its queue is over the bound: until it has drained.
-    Queue,
-    /// It has had its share of this turn: until the next.
-    Turn,
-}
-
 /// Where what is being received goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Target {
@@ -65,13 +57,11 @@ pub(super) enum Target {
     Block,
 }
 
-/// How many receives in a row must stay within bounds before a greedy peer is trusted again.
-const PROBATION: u8 = 64;
-
 /// What every connection has, idle or not.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) phase: Phase,
+    pub(super) transport: Transport,
     pub(super) farewell: Farewell,
     /// The phase for which its deadline was set.
     pub(super) deadline_of: Option<Phase>,
@@ -93,6 +83,8 @@ pub(super) struct Connection {
     pub(super) close_sent: bool,
     /// Nothing of it is read.
     pub(super) pause: Option<Pause>,
+    /// Its queue has come to be over the bound by what the handler sent, and has not drained since.
+    pub(super) is_full: bool,
     /// It has sent more than could be processed at once: it gets one receive buffer a time until
     /// that has gone well for so many receives.
     pub(super) probation: u8,
@@ -135,6 +127,7 @@ impl Connection {
     pub(super) const fn new(turn: u32, hibernates: bool) -> Self {
         Self {
             phase: Phase::Upgrading,
+            transport: Transport::WebSocket,
             farewell: Farewell::Close,
             deadline_of: None,
             touched: false,
@@ -146,6 +139,7 @@ impl Connection {
             cancelled: false,
             close_sent: false,
             pause: None,
+            is_full: false,
             probation: 0,
             long_bytes: 0,
             queues: false,
@@ -181,7 +175,7 @@ impl Connection {
             if self.phase == Phase::Upgrading {
                 input = self.receive_head(key, &mut active, input, context);
             }
-            self.receive_frames(key, &mut active, input, context)
+            self.receive_input(key, &mut active, input, context)
         };
         let went_on = was_within && active.session.is_assembling() && messages == context.counters.messages;
         self.keep_place(went_on, context.turn_mark());
@@ -205,7 +199,9 @@ impl Connection {
         let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
         self.hear(context.tick);
         self.begin_turn(context.turn_mark());
-        let adoption = if target == Target::Message {
+        let adoption = if self.pause.is_some() {
+            self.hold_block(&mut active, block, received, target, context)
+        } else if target == Target::Message {
             active.session.restore(block, received, &mut context.pool).map(Adoption::Taken)
         } else {
             active.session.adopt(block, &mut context.pool)
@@ -232,6 +228,27 @@ impl Connection {
         // There is no more, but what was answered may be too much for the queue.
         self.receive_frames(key, &mut active, &mut [], context);
         self.active = Some(active);
+    }
+
+    /// Takes a block back that was received into while the handler has paused, so that no message of it is
+    /// complete before that is over.
+    fn hold_block<H: Handler>(
+        &mut self,
+        active: &mut Active,
+        mut block: Block,
+        received: usize,
+        target: Target,
+        context: &mut Context<H>,
+    ) -> Result<Adoption, ProtocolError> {
+        if target == Target::Block {
+            return Ok(Adoption::Declined(block));
+        }
+        // Its last byte waits, as if it had not been received into the block.
+        if let Some(last) = block.pop_if(|_| received > 0) {
+            let (stash, _) = active.stash.get_or_insert_with(|| (context.pool.take(1), 0));
+            stash.push(last);
+        }
+        active.session.restore(block, received.saturating_sub(1), &mut context.pool).map(Adoption::Taken)
     }
 
     /// How many bytes to wait for before they are received into a block; `None` if receive buffers are
@@ -262,34 +279,6 @@ impl Connection {
         // Another one like the last fills it to the end, and nothing of the one after it comes along.
         let len = encoder::header_len(long_len, Role::Client) + long_len;
         Some((Target::Block, context.pool.take(len), len))
-    }
-
-    /// Goes on with what was stashed, now that the queue has drained or a new turn has begun.
-    pub(super) fn resume<H: Handler>(&mut self, key: Key, context: &mut Context<H>) {
-        let pause = self.pause.take();
-        self.begin_turn(context.turn_mark());
-        // The working state was given back if nothing was left to be done but the send.
-        let mut active = self.active.take().unwrap_or_else(|| context.take_active(self.deflate));
-        if self.phase == Phase::Open && pause == Some(Pause::Queue) {
-            self.call(key, &mut active, context, H::on_drain);
-        }
-        if let Some((mut stash, start)) = active.stash.take() {
-            let rest_len = self.receive_frames(key, &mut active, &mut stash[start..], context).len();
-            if rest_len > 0 {
-                let start = stash.len() - rest_len;
-                active.stash = Some((stash, start));
-            } else {
-                context.pool.give(stash);
-            }
-        } else {
-            // A message under way has its deadline again.
-            self.receive_frames(key, &mut active, &mut [], context);
-        }
-        if self.eof && self.pause.is_none() {
-            context.counters.lost += u64::from(matches!(self.phase, Phase::Open | Phase::Closing));
-            self.finish(key, &mut active, CloseCause::Lost, Farewell::Close, context);
-        }
-        self.active = Some(active);
     }
 
     /// Moves to the end of the queue, unless what was received only `went_on` with a message.
@@ -329,24 +318,29 @@ impl Connection {
             && self.pause.is_none()
     }
 
-    fn begin_turn(&mut self, turn: u32) {
+    pub(super) fn begin_turn(&mut self, turn: u32) {
         if self.turn != turn {
             self.turn = turn;
             self.turn_frames = 0;
         }
     }
 
-    /// Leaves the rest of what was received for later.
-    fn pause<H: Handler>(&mut self, pause: Pause, active: &mut Active, context: &mut Context<H>) {
-        self.pause = Some(pause);
-        self.probation = PROBATION;
-        // The peer can't be late while it is we who don't read.
-        active.assembly_deadline_ms = None;
-        context.counters.pauses += u64::from(pause == Pause::Queue);
+    /// Processes what was received, as far as that may be now; returns what is left of it.
+    pub(super) fn receive_input<'b, H: Handler>(
+        &mut self,
+        key: Key,
+        active: &mut Active,
+        input: &'b mut [u8],
+        context: &mut Context<H>,
+    ) -> &'b mut [u8] {
+        match self.transport {
+            Transport::WebSocket => self.receive_frames(key, active, input, context),
+            Transport::Stream => self.receive_bytes(key, active, input, context),
+        }
     }
 
     /// Processes frames until the input ends, the queue is over its bound, the turn's share is used
-    /// up or the session ends; returns what is left of the input.
+    /// up, the handler pauses or the session ends; returns what is left of the input.
     fn receive_frames<'b, H: Handler>(
         &mut self,
         key: Key,
@@ -355,6 +349,9 @@ impl Connection {
         context: &mut Context<H>,
     ) -> &'b mut [u8] {
         while matches!(self.phase, Phase::Open | Phase::Closing) {
+            if self.pause.is_some() {
+                return input;
+            }
             if active.pending_bytes() > context.options.send_queue_bytes_max {
                 self.pause(Pause::Queue, active, context);
                 return input;
@@ -441,11 +438,24 @@ impl Connection {
         context: &mut Context<H>,
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
     ) {
-        if let Some((code, reason)) = context.call(key, &mut active.queue, active.blocked_bytes, self.deflate, call)
-            && self.phase == Phase::Open
-        {
-            self.start_close(active, code, &reason, CloseCause::Handler(code), context);
+        let outlet = self.outlet(active);
+        let (close, pauses) = context.call(key, outlet, call);
+        if self.phase != Phase::Open {
+            return;
         }
+        if let Some((code, reason)) = close {
+            return self.start_close(key, active, code, &reason, CloseCause::Handler(code), context);
+        }
+        if pauses {
+            self.pause(Pause::Handler, active, context);
+        }
+        self.note_full(key, active, context);
+    }
+
+    /// Where what is sent to it goes.
+    pub(super) fn outlet<'q>(&self, active: &'q mut Active) -> Outlet<'q> {
+        let Active { queue, blocked_bytes, .. } = active;
+        Outlet { queue, blocked_bytes: *blocked_bytes, agreement: self.deflate, transport: self.transport }
     }
 
     /// Ends the session with the Close frame that `error` calls for.
@@ -471,18 +481,24 @@ impl Connection {
         self.active = Some(active);
     }
 
-    /// Begins the close handshake from our side.
+    /// Begins the close handshake from our side. Over a stream there is none: what waits is sent, then FIN.
     pub(super) fn start_close<H: Handler>(
         &mut self,
+        key: Key,
         active: &mut Active,
         code: CloseCode,
         reason: &str,
         cause: CloseCause,
         context: &mut Context<H>,
     ) {
+        if self.transport == Transport::Stream {
+            return self.finish(key, active, cause, Farewell::Linger, context);
+        }
         active.write_close(Some(code), reason, context);
         active.cause = Some(cause);
         self.phase = Phase::Closing;
+        // Their Close may be among what waits.
+        self.end_handler_pause(key, context);
     }
 
     /// Ends reading for good and tells the handler, once.
@@ -508,7 +524,8 @@ impl Connection {
         if was_open {
             let cause = active.cause.take().unwrap_or(cause);
             let mut nowhere = SendQueue::default();
-            context.call(key, &mut nowhere, 0, None, |handler, id, effects| handler.on_close(id, cause, effects));
+            let outlet = Outlet::nowhere(&mut nowhere, self.transport);
+            context.call(key, outlet, |handler, id, effects| handler.on_close(id, cause, effects));
             nowhere.clear(&mut context.pool);
         }
     }
@@ -524,13 +541,13 @@ impl Connection {
 
     /// Whether the end of a send is followed by something else than rest.
     pub(super) fn waits_for_send(&self) -> bool {
-        self.pause == Some(Pause::Queue) || self.phase == Phase::Finishing || self.queued_bytes() > 0
+        self.waits_to_drain() || self.phase == Phase::Finishing || self.queued_bytes() > 0
     }
 
     /// How many bytes wait for a peer that does not take them, or takes them too slowly.
     pub(super) fn refused_bytes(&self) -> usize {
-        let is_slow = self.pause == Some(Pause::Queue)
-            || self.active.as_ref().is_some_and(|active| active.stall_deadline_ms.is_some());
+        let is_slow =
+            self.waits_to_drain() || self.active.as_ref().is_some_and(|active| active.stall_deadline_ms.is_some());
         if is_slow { self.queued_bytes() } else { 0 }
     }
 

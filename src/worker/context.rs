@@ -1,7 +1,11 @@
 //! What connections share while they work: everything of a worker but its table and its driver.
 
+use std::collections::VecDeque;
+
+use crate::buf::SharedFrame;
 use crate::buf::{Pool, SendQueue};
-use crate::handler::{Command, ConnectionId, Effects, Handler, OwnClose};
+use crate::handler::{Commands, ConnectionId, Effects, Handler, OwnClose, Transport};
+use crate::proto::ws::MessageKind;
 use crate::proto::ws::ReservedBits;
 use crate::slab::Key;
 use crate::timer::TICK_MS;
@@ -14,6 +18,18 @@ use crate::worker::heartbeat::Pacer;
 /// Working state of connections that is kept for the next one that needs it.
 const SPARE_MAX: usize = 1024;
 
+/// The connection of which there is none, where a handler is called without one at hand.
+const NOBODY: Key = Key { slot: u32::MAX, generation: 0 };
+
+/// Where what is sent to a connection goes.
+pub(super) struct Outlet<'q> {
+    pub(super) queue: &'q mut SendQueue,
+    /// What was sent and not taken by the socket yet.
+    pub(super) blocked_bytes: usize,
+    pub(super) agreement: Option<Agreement>,
+    pub(super) transport: Transport,
+}
+
 pub(super) struct Context<H> {
     pub(super) index: u16,
     pub(super) handler: H,
@@ -23,7 +39,13 @@ pub(super) struct Context<H> {
     pub(super) counters: Counters,
     pub(super) pacer: Pacer,
     /// What handlers asked for and the worker has not done yet.
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Commands,
+    /// Connections whose queues have come to be over their bounds, of which the handler is not told yet.
+    pub(super) full: VecDeque<Key>,
+    /// Parcels wait for room in another worker's mailbox.
+    pub(super) is_backed_up: bool,
+    /// The handler was called since it was last told that a turn ends.
+    pub(super) was_called: bool,
     /// Connections that have used up this turn's frames and have more to process in the next.
     pub(super) yielded: Vec<Key>,
     /// The number of this turn.
@@ -50,7 +72,10 @@ impl<H: Handler> Context<H> {
             pool: Pool::default(),
             counters: Counters::default(),
             pacer: Pacer::default(),
-            commands: Vec::new(),
+            commands: Commands::default(),
+            full: VecDeque::new(),
+            is_backed_up: false,
+            was_called: false,
             yielded: Vec::new(),
             turn: 0,
             now_ms: 0,
@@ -86,27 +111,51 @@ impl<H: Handler> Context<H> {
         ConnectionId { worker: self.index, key }
     }
 
-    /// Calls the handler with effects that write to `queue`; returns how it closed the connection,
-    /// if it did.
+    /// Calls the handler with effects that write to `outlet`; returns how it closed the connection, if it did, and
+    /// whether it paused it.
     pub(super) fn call(
         &mut self,
         key: Key,
-        queue: &mut SendQueue,
-        blocked_bytes: usize,
-        agreement: Option<Agreement>,
+        outlet: Outlet<'_>,
         call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
-    ) -> Option<OwnClose> {
+    ) -> (Option<OwnClose>, bool) {
+        self.was_called = true;
+        self.with_effects(key, outlet, call)
+    }
+
+    /// Calls the handler without a connection at hand.
+    pub(super) fn call_alone(&mut self, call: impl FnOnce(&mut H, &mut Effects<'_>)) {
+        let mut nowhere = SendQueue::default();
+        self.call(NOBODY, Outlet::nowhere(&mut nowhere, Transport::default()), |handler, _, effects| {
+            call(handler, effects);
+        });
+        nowhere.clear(&mut self.pool);
+    }
+
+    /// Writes a message in two parts to `outlet`.
+    pub(super) fn deliver(&mut self, key: Key, outlet: Outlet<'_>, kind: MessageKind, head: &[u8], tail: &SharedFrame) {
+        self.with_effects(key, outlet, |_, id, effects| effects.deliver(id, kind, head, tail));
+    }
+
+    fn with_effects(
+        &mut self,
+        key: Key,
+        Outlet { queue, blocked_bytes, agreement, transport }: Outlet<'_>,
+        call: impl FnOnce(&mut H, ConnectionId, &mut Effects<'_>),
+    ) -> (Option<OwnClose>, bool) {
         let id = self.id(key);
         let skipped = &mut self.counters.deflates_skipped;
         let outgoing = agreement.map(|agreement| self.compression.outgoing(key, agreement, skipped));
-        let mut effects =
-            Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands).with_compression(outgoing);
+        let mut effects = Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands)
+            .with_transport(transport, self.now_ms)
+            .with_backlog(self.is_backed_up)
+            .with_compression(outgoing);
         call(&mut self.handler, id, &mut effects);
-        let close = effects.into_close();
+        let outcome = effects.into_outcome();
         if let Some(agreement) = agreement {
             self.compression.sent(key, agreement, self.now_ms);
         }
-        close
+        outcome
     }
 
     /// Working state for a connection that was at rest: the one used last, still in the cache.
@@ -139,6 +188,13 @@ impl<H: Handler> Context<H> {
     /// Takes working state of a connection that is gone.
     pub(super) fn retire(&mut self, mut active: Box<Active>) {
         active.clear(self);
+    }
+}
+
+impl<'q> Outlet<'q> {
+    /// For a connection to which nothing can be sent any more.
+    pub(super) fn nowhere(queue: &'q mut SendQueue, transport: Transport) -> Self {
+        Self { queue, blocked_bytes: 0, agreement: None, transport }
     }
 }
 

@@ -5,7 +5,7 @@
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Upgrades that succeeded.
+    /// Connections opened: upgrades that succeeded, and streams.
     pub opened: u64,
     /// Requests answered with a page.
     pub pages: u64,
@@ -17,12 +17,15 @@ pub struct Counters {
     pub messages: u64,
     /// Bytes of those messages.
     pub message_bytes: u64,
+    /// Bytes of streams delivered to the handler.
+    pub stream_bytes: u64,
     /// Bytes copied on their way through the worker: messages that span receive buffers, once, and
     /// what is written to send blocks, headers included.
     pub copied_bytes: u64,
     /// Sessions ended for a rule of the protocol or a limit of it.
     pub protocol_errors: u64,
-    /// Connections closed since their queue was over its bound when something was published.
+    /// Connections closed since their queue was over its bound when something was published, or
+    /// far over it when something was delivered.
     pub slow_consumers: u64,
     /// Connections ended because nothing could be sent to them for too long.
     pub stalled: u64,

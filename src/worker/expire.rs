@@ -71,9 +71,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.deadlines.arm(key.slot, (self.context.now_ms + timeout_ms).min(latest_ms));
     }
 
-    /// Acts on the deadlines that have passed.
+    /// Acts on the deadlines that have passed, last on that of the handler.
     pub(super) fn expire(&mut self) {
-        self.deadlines.expire(self.context.now_ms, &mut self.fired);
+        let now_ms = self.context.now_ms;
+        self.deadlines.expire(now_ms, &mut self.fired);
         // All keys first: connections that were quiet are not in the cache, and these reads don't wait for
         // each other.
         let mut due = mem::take(&mut self.due);
@@ -91,6 +92,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.apply_commands();
         }
         self.due = due;
+        if self.context.handler.poll_timeout(now_ms).is_some_and(|at_ms| at_ms <= now_ms) {
+            self.context.call_alone(H::on_timeout);
+            self.apply_commands();
+        }
     }
 
     /// Acts on deadlines of open connections that an earlier turn had no time for.

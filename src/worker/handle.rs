@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::buf::SharedFrame;
-use crate::handler::ConnectionId;
+use crate::handler::{ConnectionId, Parcel};
 use crate::proto::ws::CloseCode;
 use crate::ring::Doorbell;
 use crate::worker::{Mail, Peer, Pressure};
@@ -59,7 +59,7 @@ impl Handle {
     ///
     /// If the connection's worker can't be reached.
     pub fn send(&self, to: ConnectionId, frame: &SharedFrame) -> Result<(), PostError> {
-        self.post(usize::from(to.worker), Mail::Send { to: to.key, frame: frame.clone() })
+        self.leave(usize::from(to.worker), Mail::Send { to: to.key, frame: frame.clone() })
     }
 
     /// Sends a frame to every open connection.
@@ -68,8 +68,18 @@ impl Handle {
     ///
     /// The first worker that can't be reached. The others are told nevertheless.
     pub fn broadcast(&self, frame: &SharedFrame) -> Result<(), PostError> {
-        let posts = (0..self.peers.len()).map(|worker| self.post(worker, Mail::Broadcast { frame: frame.clone() }));
+        let posts = (0..self.peers.len()).map(|worker| self.leave(worker, Mail::Broadcast { frame: frame.clone() }));
         posts.fold(Ok(()), Result::and)
+    }
+
+    /// Hands something to the handler of a worker, which gets it by [`on_parcel`](crate::Handler::on_parcel). It is
+    /// gone if there is an error.
+    ///
+    /// # Errors
+    ///
+    /// If the worker can't be reached.
+    pub fn post(&self, worker: u16, parcel: Parcel) -> Result<(), PostError> {
+        self.leave(usize::from(worker), Mail::Parcel(parcel))
     }
 
     /// Begins the close handshake of a connection; nothing happens if it is gone.
@@ -79,7 +89,7 @@ impl Handle {
     /// If the connection's worker can't be reached.
     pub fn close(&self, connection: ConnectionId, code: CloseCode, reason: &str) -> Result<(), PostError> {
         let mail = Mail::Close { key: connection.key, code, reason: reason.into() };
-        self.post(usize::from(connection.worker), mail)
+        self.leave(usize::from(connection.worker), mail)
     }
 
     /// Tells every worker how short memory is.
@@ -129,7 +139,7 @@ impl Handle {
         orders.fold(Ok(()), Result::and)
     }
 
-    fn post(&self, worker: usize, mail: Mail) -> Result<(), PostError> {
+    fn leave(&self, worker: usize, mail: Mail) -> Result<(), PostError> {
         let peer = self.peers.get(worker).ok_or(PostError::NoWorker { worker })?;
         if peer.mailbox.has_ended() {
             return Err(PostError::Stopped { worker });

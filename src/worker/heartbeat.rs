@@ -6,7 +6,7 @@
 
 use std::mem;
 
-use crate::handler::Handler;
+use crate::handler::{Handler, Transport};
 use crate::ring::Driver;
 use crate::slab::Key;
 use crate::timer::TICK_MS;
@@ -147,9 +147,9 @@ impl Pacer {
 const GOLDEN_RATIO: u32 = 0x9e37_79b9;
 
 /// When a connection must be pinged, or given up if it was: up to a tick early, since the time of what was
-/// heard is known to a tick.
+/// heard is known to a tick. There are no pings over a stream.
 fn beat_due_ms<H: Handler>(connection: &Connection, context: &Context<H>) -> Option<u64> {
-    let beat = context.options.ping?;
+    let beat = context.options.ping.filter(|_| connection.transport == Transport::WebSocket)?;
     let quiet_ms = u64::from(context.tick.wrapping_sub(connection.quiet_since)) * TICK_MS;
     let patience_ms = if connection.was_asked { beat.timeout_ms } else { beat.interval_ms };
     Some((context.now_ms / TICK_MS * TICK_MS + patience_ms).saturating_sub(quiet_ms))

@@ -1,11 +1,12 @@
 //! What other threads may ask of a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
 use crate::buf::SharedFrame;
+use crate::handler::Parcel;
 use crate::proto::ws::CloseCode;
 use crate::ring::RingHandle;
 use crate::slab::Key;
@@ -15,6 +16,9 @@ use crate::worker::Pressure;
 const CAPACITY: usize = 8192;
 /// How much of it messages may fill. The rest is for closes: who sheds load must get through.
 const MESSAGES_MAX: usize = CAPACITY / 2;
+
+/// How many bytes of parcels may wait in it. One of any size fits an empty one.
+const PARCEL_BYTES_MAX: usize = 16 << 20;
 
 /// There is nothing new about memory.
 const NO_WORD: u8 = 0;
@@ -51,6 +55,8 @@ pub enum Mail {
         /// The reason.
         reason: Box<str>,
     },
+    /// Something for the handler.
+    Parcel(Parcel),
 }
 
 /// A worker as the other threads see it.
@@ -78,6 +84,8 @@ pub struct Mailbox {
     queue: ArrayQueue<Mail>,
     /// Somebody has woken the worker since it last looked.
     rung: AtomicBool,
+    /// How many bytes of parcels are in the queue.
+    parcel_bytes: AtomicUsize,
     order: AtomicU8,
     /// The last word about memory that the worker has not seen.
     pressure: AtomicU8,
@@ -97,7 +105,11 @@ impl Mailbox {
         if self.queue.len() >= MESSAGES_MAX && !matches!(mail, Mail::Close { .. }) {
             return Err(mail);
         }
-        self.queue.push(mail)?;
+        let parcel_bytes = if let Mail::Parcel(parcel) = &mail { parcel.bytes } else { 0 };
+        if parcel_bytes > 0 && !self.reserve(parcel_bytes) {
+            return Err(mail);
+        }
+        self.queue.push(mail).inspect_err(|_| self.release(parcel_bytes))?;
         Ok(!self.rung.swap(true, Ordering::AcqRel))
     }
 
@@ -175,7 +187,26 @@ impl Mailbox {
     }
 
     pub(super) fn take(&self) -> Option<Mail> {
-        self.queue.pop()
+        let mail = self.queue.pop();
+        if let Some(Mail::Parcel(parcel)) = &mail {
+            self.release(parcel.bytes);
+        }
+        mail
+    }
+
+    /// Makes room for a parcel, unless there is none.
+    fn reserve(&self, bytes: usize) -> bool {
+        let grow = |held: usize| match held.checked_add(bytes) {
+            Some(sum) if held == 0 || sum <= PARCEL_BYTES_MAX => Some(sum),
+            _ => None,
+        };
+        self.parcel_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).is_ok()
+    }
+
+    fn release(&self, parcel_bytes: usize) {
+        if parcel_bytes > 0 {
+            self.parcel_bytes.fetch_sub(parcel_bytes, Ordering::AcqRel);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -196,6 +227,7 @@ impl Default for Mailbox {
         Self {
             queue: ArrayQueue::new(CAPACITY),
             rung: AtomicBool::new(false),
+            parcel_bytes: AtomicUsize::new(0),
             order: AtomicU8::new(RUNNING),
             pressure: AtomicU8::new(NO_WORD),
             excess_bytes: AtomicU64::new(0),

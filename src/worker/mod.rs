@@ -4,6 +4,7 @@
 //! turn: submit everything and wait          the only system call
 //!       dispatch what completed             changes state, asks the kernel for nothing
 //!       expire deadlines
+//!       end the handler's turn            parcels leave for other workers
 //!       settle every connection touched     state becomes operations: at most one send each
 //! ```
 //!
@@ -24,6 +25,8 @@ mod expire;
 mod handle;
 mod heartbeat;
 mod mailbox;
+mod parcel;
+mod pause;
 mod pressure;
 mod receive;
 mod send;
@@ -31,6 +34,7 @@ mod settle;
 mod shortage;
 #[cfg(test)]
 mod simulation;
+mod stream;
 #[cfg(test)]
 mod turns;
 mod upgrade;
@@ -39,7 +43,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::{io, mem};
 
-use crate::handler::Handler;
+use crate::handler::{Handler, Transport};
 use crate::proto::http::HeadLimits;
 use crate::proto::ws::Limits;
 use crate::ring::{Completion, Driver};
@@ -49,6 +53,7 @@ use crate::timer::Wheel;
 use accept::Acceptor;
 use connection::Connection;
 use context::Context;
+use parcel::{Outbox, POST_AGAIN_MS};
 use pressure::Newest;
 use shortage::Shortage;
 
@@ -73,13 +78,15 @@ pub struct Options {
     pub assembly_timeout_ms: u64,
     /// How long a peer may take none of what is sent to it.
     pub stall_timeout_ms: u64,
-    /// When a connection of which nothing was heard is pinged, and when it is given up; `None` for no pings.
+    /// When a connection of which nothing was heard is pinged, and when it is given up; `None` for no pings. There
+    /// are none over streams.
     pub ping: Option<Beat>,
     /// After how long without messages a connection hibernates: once or twice as long, or sooner where pings
     /// come more often. It begins so, too. It is polled then, which spares the kernel 600 bytes, and costs one
     /// more receive when it speaks. `None` for never.
     pub hibernate_after_ms: Option<u64>,
-    /// Frames of a connection that are processed in one turn before others get theirs.
+    /// Frames of a connection that are processed in one turn before others get theirs. Each 256 bytes of a stream
+    /// count as one.
     pub frames_per_turn_max: u32,
     /// A frame with at least so many bytes still to come is received straight into its message, past
     /// the receive buffers.
@@ -125,6 +132,10 @@ const TRIM_INTERVAL_MS: u64 = 1_000;
 const CUT_OFF_MS: u64 = 1_000;
 /// Room that is kept for those that come up for a look together.
 const LOOKS_KEPT: usize = 4 << 10;
+/// Room that is kept for the first parts of messages to others.
+const HEAD_BYTES_KEPT: usize = 256 << 10;
+/// Room that is kept for the first parts of messages.
+const HEADS_KEPT: usize = 256 << 10;
 /// When accepts that a cancel has missed are cancelled again.
 const CANCEL_AGAIN_MS: u64 = 1;
 
@@ -146,6 +157,7 @@ pub struct Worker<D, H> {
     context: Context<H>,
     mailbox: Arc<Mailbox>,
     peers: Vec<Peer>,
+    outbox: Outbox,
     stopping: bool,
     /// When it stops whatever is still open, once it was told to abort.
     cut_off_at_ms: Option<u64>,
@@ -171,14 +183,23 @@ pub struct Worker<D, H> {
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Makes worker number `index`, which accepts from its first turn on. `peers` are all workers of
     /// the server in the order of their indexes, this one included; it may be empty for one alone.
-    pub fn new(index: u16, driver: D, handler: H, options: Options, mailbox: Arc<Mailbox>, peers: Vec<Peer>) -> Self {
+    pub fn new(
+        index: u16,
+        driver: D,
+        mut handler: H,
+        options: Options,
+        mailbox: Arc<Mailbox>,
+        peers: Vec<Peer>,
+    ) -> Self {
+        handler.on_start(index, u16::try_from(peers.len().max(1)).unwrap_or(u16::MAX));
         Self {
             driver,
             connections: Table::default(),
             deadlines: Wheel::default(),
-            acceptor: Acceptor::default(),
+            acceptor: Acceptor::new(&[Transport::WebSocket]),
             context: Context::new(index, handler, options),
             mailbox,
+            outbox: Outbox::new(peers.len()),
             peers,
             stopping: false,
             cut_off_at_ms: None,
@@ -231,13 +252,16 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.handle_woken();
         }
         self.expire();
+        self.end_turn();
         self.trim();
         self.settle_touched();
         // What this turn has queued was offered to its sockets by now: what still waits, waits for a peer.
         self.relieve();
+        // What the handler has gathered since it ended its turn must not wait.
+        self.hurry |= mem::take(&mut self.context.was_called);
         self.mailbox.show_connections(self.connections.len());
         self.context.counters.copied_bytes = self.context.pool.copied_bytes();
-        let done = self.is_cut_off() || self.stopping && self.connections.is_empty() && self.acceptor.is_idle();
+        let done = self.is_cut_off() || self.stopping && self.is_at_rest();
         Ok(if done { Status::Stopped } else { Status::Running })
     }
 
@@ -266,6 +290,11 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         now_ms >= at_ms || self.connections.is_empty() && self.acceptor.is_idle()
     }
 
+    /// Whether nothing is left that has to come to its end.
+    fn is_at_rest(&self) -> bool {
+        self.connections.is_empty() && self.acceptor.is_idle() && !self.outbox.is_backed_up()
+    }
+
     fn dispatch(&mut self, completion: Completion) {
         match completion {
             Completion::Received { key, lease } => self.handle_received(key, lease),
@@ -273,14 +302,14 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             Completion::Readable { key } => self.handle_readable(key),
             Completion::Filled { key, block, result } => self.handle_filled(key, block, result),
             Completion::ReceiveEnded { key, end } => self.handle_receive_ended(key, end),
-            Completion::Accepted { slot } => self.handle_accepted(slot),
-            Completion::AcceptEnded { errno } => self.handle_accept_ended(errno),
+            Completion::Accepted { slot, listener } => self.handle_accepted(slot, listener),
+            Completion::AcceptEnded { listener, errno } => self.handle_accept_ended(listener, errno),
             Completion::Closed { key } => self.handle_closed(key),
             Completion::Woken => self.handle_woken(),
         }
     }
 
-    /// How long the next turn may wait: until a deadline or the end of a pause in accepting.
+    /// How long the next turn may wait: until a deadline, be it the handler's, or the end of a pause in accepting.
     fn wait_ms(&mut self) -> Option<u64> {
         let hurry = mem::take(&mut self.hurry);
         if hurry
@@ -308,7 +337,9 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             .map(|at_ms| at_ms.saturating_sub(now_ms));
         let cut_off = self.cut_off_at_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
         let ending = self.acceptor.is_ending().then_some(CANCEL_AGAIN_MS);
-        deadline.into_iter().chain(accept).chain(trim).chain(ending).chain(cut_off).min()
+        let handler = self.context.handler.poll_timeout(now_ms).map(|at_ms| at_ms.saturating_sub(now_ms));
+        let post = self.outbox.is_backed_up().then_some(POST_AGAIN_MS);
+        deadline.into_iter().chain(accept).chain(trim).chain(ending).chain(cut_off).chain(handler).chain(post).min()
     }
 
     fn trim(&mut self) {
@@ -322,6 +353,12 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.delayed.shrink_to(self.delayed.len().max(LOOKS_KEPT));
             self.due.shrink_to(LOOKS_KEPT);
             self.fired.shrink_to(LOOKS_KEPT);
+            // A message to very many leaves room for as many commands.
+            self.context.commands.list.shrink_to(LOOKS_KEPT);
+            self.context.commands.heads.shrink_to(HEADS_KEPT);
+            self.context.commands.list.shrink_to(LOOKS_KEPT);
+            self.context.commands.heads.shrink_to(HEAD_BYTES_KEPT);
+            self.outbox.trim();
             self.trim_at_ms = self.context.now_ms + TRIM_INTERVAL_MS;
         }
     }

@@ -7,7 +7,8 @@ use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, Lease, ReceiveEnd};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Farewell, Pause, Phase};
+use crate::worker::connection::{Farewell, Phase};
+use crate::worker::pause::Pause;
 
 /// How many bytes are received into blocks in a turn, but for the last one of them: what fits the cache
 /// until it is answered.

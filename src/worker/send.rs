@@ -5,7 +5,7 @@ use crate::handler::{CloseCause, Handler};
 use crate::ring::{Driver, SendMode};
 use crate::slab::Key;
 use crate::worker::Worker;
-use crate::worker::connection::{Pause, Phase};
+use crate::worker::connection::Phase;
 
 impl<D: Driver, H: Handler> Worker<D, H> {
     pub(super) fn handle_sent(&mut self, key: Key, mut payload: Payload, result: Result<usize, i32>) {
@@ -46,10 +46,10 @@ impl<D: Driver, H: Handler> Worker<D, H> {
             self.context.counters.lost += u64::from(!is_silent && !cancelled && connection.phase != Phase::Dying);
             let cause = if is_silent { CloseCause::Silent } else { CloseCause::Lost };
             connection.die(key, cause, &mut self.context);
-        } else if connection.pause == Some(Pause::Queue)
+        } else if connection.waits_to_drain()
             && connection.queued_bytes() <= self.context.options.send_queue_bytes_max / 2
         {
-            connection.resume(key, &mut self.context);
+            connection.drain(key, &mut self.context);
         }
         if result.is_ok() {
             self.prolong_closing(key);

@@ -9,14 +9,14 @@ mod heartbeats;
 mod script;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::{env, io};
+use std::{env, io, mem};
 
-use crate::handler::{Accept, CloseCause, ConnectionId, Effects, Handler};
+use crate::handler::{Accept, CloseCause, ConnectionId, Effects, Handler, Transport};
 use crate::proto::http::{Refusal, Request, Upgrade};
 use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::proto::ws::{Limits, Message};
@@ -35,6 +35,31 @@ const TURN_COUNT_MAX: usize = 200_000;
 struct Accountant {
     open: BTreeMap<ConnectionId, usize>,
     causes: Vec<CloseCause>,
+    /// Those whose queues are full.
+    full: BTreeSet<ConnectionId>,
+    /// Those that are paused, and when they are to go on.
+    paused: BTreeSet<ConnectionId>,
+    resume_at_ms: Option<u64>,
+    calls: usize,
+    pauses: u64,
+}
+
+/// Which share of the calls with something received pauses the connection, and for how long.
+const CALLS_PER_PAUSE: usize = 16;
+const PAUSE_MS: u64 = 20;
+
+impl Accountant {
+    fn hear(&mut self, connection: ConnectionId, effects: &mut Effects<'_>) {
+        *self.open.get_mut(&connection).expect("what is received comes between open and close") += 1;
+        assert!(!self.paused.contains(&connection), "nothing is delivered during a pause");
+        self.calls += 1;
+        if self.calls.is_multiple_of(CALLS_PER_PAUSE) {
+            self.pauses += 1;
+            self.paused.insert(connection);
+            self.resume_at_ms.get_or_insert(effects.now_ms() + PAUSE_MS);
+            effects.pause();
+        }
+    }
 }
 
 impl Handler for Accountant {
@@ -48,16 +73,44 @@ impl Handler for Accountant {
     }
 
     fn on_message(&mut self, connection: ConnectionId, message: &mut Message<'_>, effects: &mut Effects<'_>) {
-        *self.open.get_mut(&connection).expect("messages come between open and close") += 1;
+        assert_eq!(effects.transport(), Transport::WebSocket);
+        self.hear(connection, effects);
         effects.echo(message);
+    }
+
+    fn on_bytes(&mut self, connection: ConnectionId, bytes: &[u8], effects: &mut Effects<'_>) {
+        assert_eq!(effects.transport(), Transport::Stream);
+        self.hear(connection, effects);
+        effects.send_binary(bytes);
+    }
+
+    fn on_full(&mut self, connection: ConnectionId, _: &mut Effects<'_>) {
+        assert!(self.open.contains_key(&connection), "a queue is full between open and close");
+        assert!(self.full.insert(connection), "a queue is full once until it has drained");
     }
 
     fn on_drain(&mut self, connection: ConnectionId, _: &mut Effects<'_>) {
         assert!(self.open.contains_key(&connection), "a queue drains between open and close");
+        // It may have been pongs that it was full of.
+        self.full.remove(&connection);
+    }
+
+    fn poll_timeout(&mut self, _: u64) -> Option<u64> {
+        self.resume_at_ms
+    }
+
+    fn on_timeout(&mut self, effects: &mut Effects<'_>) {
+        let at_ms = self.resume_at_ms.take().expect("it was asked for");
+        assert!(at_ms <= effects.now_ms(), "not before its time");
+        for connection in mem::take(&mut self.paused) {
+            effects.resume(connection);
+        }
     }
 
     fn on_close(&mut self, connection: ConnectionId, cause: CloseCause, _: &mut Effects<'_>) {
         assert!(self.open.remove(&connection).is_some(), "a connection closes once");
+        self.paused.remove(&connection);
+        self.full.remove(&connection);
         self.causes.push(cause);
     }
 }
@@ -71,6 +124,8 @@ struct Tally {
     faults: BTreeMap<Fault, u64>,
     causes: BTreeMap<String, u64>,
     pauses: u64,
+    handler_pauses: u64,
+    stream_bytes: u64,
     timeouts: u64,
     pings: u64,
     hibernations: u64,
@@ -120,7 +175,8 @@ fn run(seed: u64, tally: &mut Tally) {
     world.borrow_mut().stop = Some(Stop { at_ms, order: Box::new(move || orders.stop()) });
 
     let driver = SimDriver::new(world.clone());
-    let mut worker = Worker::new(0, driver, Accountant::default(), options, mailbox, Vec::new());
+    let worker = Worker::new(0, driver, Accountant::default(), options, mailbox, Vec::new());
+    let mut worker = worker.with_listeners(&[Transport::WebSocket, Transport::Stream]);
     // In some worlds memory runs short for a while.
     let short_by = random.below(100_000) as u64;
     let short_at = random.one_in(8).then(|| 1 + random.below(100));
@@ -152,6 +208,8 @@ fn run(seed: u64, tally: &mut Tally) {
     tally.peers += scripts.len();
     tally.bytes += world.peers.iter().map(|peer| peer.received.len()).sum::<usize>();
     tally.pauses += worker.counters().pauses;
+    tally.handler_pauses += worker.context.handler.pauses;
+    tally.stream_bytes += worker.counters().stream_bytes;
     tally.timeouts += timeouts;
     tally.pings += pings;
     tally.hibernations += hibernations;
@@ -201,6 +259,7 @@ fn simulated_worlds_end_as_the_reference_says() {
         assert!(tally.causes.contains_key(cause), "no connection ended by {cause}");
     }
     assert!(tally.pauses > 0 && tally.timeouts > 0, "pauses and timeouts happen");
+    assert!(tally.handler_pauses > 0 && tally.stream_bytes > 0, "handlers pause, and streams are heard");
     assert!(tally.pings > 0 && tally.hibernations > 0, "heartbeats and hibernation happen");
 }
 
@@ -224,13 +283,15 @@ fn report(seeds: u64, tally: &Tally) {
     let causes: Vec<String> = tally.causes.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
     say(&format!(
         "simulation: {seeds} seeds, {} peers, {} turns, {} bytes checked, {total} faults, 0 violations\n  \
-         faults: {}\n  ends: {}\n  pauses: {}, timeouts: {}, pings: {}, hibernations: {}",
+         faults: {}\n  ends: {}\n  pauses: {}, of handlers: {}, bytes of streams: {}, timeouts: {}, pings: {}, hibernations: {}",
         tally.peers,
         tally.turns,
         tally.bytes,
         faults.join(", "),
         causes.join(", "),
         tally.pauses,
+        tally.handler_pauses,
+        tally.stream_bytes,
         tally.timeouts,
         tally.pings,
         tally.hibernations,

@@ -1,9 +1,14 @@
 //! Single turns of a worker, where it matters what comes together in one.
 
+mod parcels;
+mod pauses;
+mod puppet;
+mod streams;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::handler::Echo;
+use crate::handler::{Echo, Handler};
 use crate::ring::ReceiveEnd;
 use crate::ring::scripted::Happens::{Accepted, Ended, Filled, Readable, Received};
 use crate::ring::scripted::{Asked, Hand, Happens, ScriptedDriver};
@@ -22,10 +27,10 @@ fn awake() -> Options {
     Options { hibernate_after_ms: None, ..Options::default() }
 }
 
-struct Bench {
+struct Bench<H = Echo> {
     hand: Hand,
     mailbox: Arc<Mailbox>,
-    worker: Worker<ScriptedDriver, Echo>,
+    worker: Worker<ScriptedDriver, H>,
 }
 
 impl Bench {
@@ -51,7 +56,9 @@ impl Bench {
         bench.turn(SOON_MS, &[]);
         bench
     }
+}
 
+impl<H: Handler> Bench<H> {
     /// One turn that ends at `now_ms`; returns what it asked for.
     fn turn(&mut self, now_ms: u64, happens: &[(u32, Happens<'_>)]) -> Vec<Asked> {
         self.hand.next(now_ms, happens);
@@ -79,7 +86,7 @@ fn a_storm_of_connections_is_accepted_a_part_each_turn_and_not_beyond_the_room()
     let options = Options { connections_max: 40, ..awake() };
     let worker = Worker::new(0, hand.driver(), Echo::default(), options, Arc::default(), Vec::new());
     let mut bench = Bench { hand, mailbox: Arc::default(), worker };
-    let accepts = |asked: &[Asked]| asked.iter().filter(|asked| **asked == Asked::Accept).count();
+    let accepts = |asked: &[Asked]| asked.iter().filter(|asked| **asked == Asked::Accept(0)).count();
     let accepted = |slots: Range<u32>| slots.map(|slot| (slot, Accepted)).collect::<Vec<_>>();
     assert_eq!(accepts(&bench.turn(0, &[])), 32);
     assert_eq!(accepts(&bench.turn(0, &accepted(0..32))), 0);
@@ -90,7 +97,7 @@ fn a_storm_of_connections_is_accepted_a_part_each_turn_and_not_beyond_the_room()
     // One leaves, and there is room for one.
     bench.turn(1, &[(7, Ended(ReceiveEnd::Eof))]);
     assert_eq!(bench.turn(1, &[(7, Happens::Closed)]), []);
-    assert_eq!(bench.turn(1, &[]), [Asked::Accept]);
+    assert_eq!(bench.turn(1, &[]), [Asked::Accept(0)]);
 }
 
 #[test]

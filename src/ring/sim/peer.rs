@@ -17,6 +17,8 @@ pub(crate) enum Ending {
 
 /// The other end of a connection.
 pub(crate) struct Peer {
+    /// The index of the listener that it calls.
+    pub(crate) listener: u8,
     /// What it will send.
     pub(crate) outbox: VecDeque<u8>,
     pub(crate) ending: Ending,
@@ -55,6 +57,7 @@ pub(super) enum PeerState {
 impl Peer {
     pub(crate) fn new(outbox: Vec<u8>, ending: Ending, reads: bool) -> Self {
         Self {
+            listener: 0,
             outbox: outbox.into(),
             ending,
             reads,
@@ -68,6 +71,11 @@ impl Peer {
             rests_until_ms: 0,
             state: PeerState::Away,
         }
+    }
+
+    /// The same peer, which calls another listener.
+    pub(crate) fn calling(self, listener: u8) -> Self {
+        Self { listener, ..self }
     }
 
     /// The same peer, which rests whenever so much is left to be sent, in falling order.

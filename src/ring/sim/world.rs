@@ -14,6 +14,9 @@ const ROOM_MIN: usize = 4096;
 /// One more than how many connections are accepted in a step at most.
 const ACCEPTS_PER_STEP_MAX: usize = 4;
 
+/// How many listeners there are.
+const LISTENER_COUNT: usize = 2;
+
 /// How long an honest peer is quiet at the most.
 const REST_MS_MAX: usize = 600;
 
@@ -53,7 +56,8 @@ pub(crate) struct World {
     pub(super) sockets: BTreeMap<u32, Socket>,
     pub(super) table_len: u32,
     pub(super) calling: VecDeque<usize>,
-    pub(super) accepts: usize,
+    /// How many accepts each listener has.
+    pub(super) accepts: [usize; LISTENER_COUNT],
     pub(super) accepts_cancelled: bool,
     /// Closes whose slots were accepted into before they were reported.
     pub(super) late_closes: Vec<Key>,
@@ -84,7 +88,7 @@ impl World {
             sockets: BTreeMap::new(),
             table_len,
             calling: VecDeque::new(),
-            accepts: 0,
+            accepts: [0; LISTENER_COUNT],
             accepts_cancelled: false,
             late_closes: Vec::new(),
             submitted: VecDeque::new(),
@@ -93,7 +97,7 @@ impl World {
 
     /// Whether no connection, operation or caller is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.accepts == 0 && self.submitted.is_empty()
+        self.sockets.is_empty() && self.accepts == [0; LISTENER_COUNT] && self.submitted.is_empty()
     }
 
     /// Lets peers read what is still on its way, after the worker has ended.
@@ -276,7 +280,7 @@ impl World {
                     || peer.ending == Ending::Fin && !peer.sent_fin
                     || peer.ending == Ending::Reset
             }
-            PeerState::Calling => self.accepts > 0,
+            PeerState::Calling => self.accepts[usize::from(peer.listener)] > 0,
             PeerState::Closed | PeerState::TurnedAway => false,
         };
         let socket_acts = |socket: &Socket| {
@@ -297,34 +301,42 @@ impl World {
         if self.accepts_cancelled {
             self.accepts_cancelled = false;
             // The kernel misses those that it is about to look at.
-            let missed = if self.random.one_in(2) { self.random.below(self.accepts + 1) } else { 0 };
-            if missed > 0 {
-                self.fault(Fault::MissedCancel);
+            for listener in 0..LISTENER_COUNT {
+                self.cancel_accepts(listener, completions);
             }
-            let ended = mem::replace(&mut self.accepts, missed) - missed;
-            completions.extend((0..ended).map(|_| Completion::AcceptEnded { errno: None }));
         }
         for _ in 0..self.random.below(ACCEPTS_PER_STEP_MAX) {
             self.accept_one(completions);
         }
     }
 
-    fn accept_one(&mut self, completions: &mut Vec<Completion>) {
-        if self.accepts == 0 {
-            return;
+    fn cancel_accepts(&mut self, listener: usize, completions: &mut Vec<Completion>) {
+        let armed = self.accepts[listener];
+        let missed = if self.random.one_in(2) { self.random.below(armed + 1) } else { 0 };
+        if missed > 0 {
+            self.fault(Fault::MissedCancel);
         }
-        let Some(peer) = self.calling.pop_front() else { return };
+        let ended = mem::replace(&mut self.accepts[listener], missed) - missed;
+        let listener = u8::try_from(listener).expect("few");
+        completions.extend((0..ended).map(|_| Completion::AcceptEnded { listener, errno: None }));
+    }
+
+    fn accept_one(&mut self, completions: &mut Vec<Completion>) {
+        let heard = |&peer: &usize| self.accepts[usize::from(self.peers[peer].listener)] > 0;
+        let Some(at) = self.calling.iter().position(heard) else { return };
+        let peer = self.calling.remove(at).expect("it was just found");
+        let listener = self.peers[peer].listener;
         let early = self.random.one_in(2);
         let slot = (0..self.table_len).find(|slot| self.sockets.get(slot).is_none_or(|socket| early && socket.closing));
         match slot {
             _ if self.random.one_in(20) => {
                 self.calling.push_front(peer);
                 let errno = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ECONNABORTED][self.random.below(4)];
-                self.end_accept(Some(errno), Fault::AcceptError, completions);
+                self.end_accept(listener, Some(errno), Fault::AcceptError, completions);
             }
             None => {
                 self.peers[peer].state = PeerState::TurnedAway;
-                self.end_accept(Some(libc::ENFILE), Fault::TableFull, completions);
+                self.end_accept(listener, Some(libc::ENFILE), Fault::TableFull, completions);
             }
             Some(slot) => {
                 self.peers[peer].state = PeerState::Connected;
@@ -333,19 +345,19 @@ impl World {
                     self.late_closes.push(key);
                     self.fault(Fault::LateClose);
                 }
-                self.accepts -= 1;
-                completions.push(Completion::Accepted { slot });
-                if self.accepts > 0 && self.random.one_in(20) {
-                    self.end_accept(None, Fault::AcceptEnded, completions);
+                self.accepts[usize::from(listener)] -= 1;
+                completions.push(Completion::Accepted { slot, listener });
+                if self.accepts[usize::from(listener)] > 0 && self.random.one_in(20) {
+                    self.end_accept(listener, None, Fault::AcceptEnded, completions);
                 }
             }
         }
     }
 
-    fn end_accept(&mut self, errno: Option<i32>, fault: Fault, completions: &mut Vec<Completion>) {
-        self.accepts -= 1;
+    fn end_accept(&mut self, listener: u8, errno: Option<i32>, fault: Fault, completions: &mut Vec<Completion>) {
+        self.accepts[usize::from(listener)] -= 1;
         self.fault(fault);
-        completions.push(Completion::AcceptEnded { errno });
+        completions.push(Completion::AcceptEnded { listener, errno });
     }
 }
 

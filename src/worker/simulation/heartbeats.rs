@@ -134,7 +134,7 @@ impl Hour {
         } else {
             peer.heard_ms = now_ms;
             peer.unread = Some(REQUEST);
-            completions.push(Completion::Accepted { slot });
+            completions.push(Completion::Accepted { slot, listener: 0 });
         }
         if let Habit::Talks { every_ms } = self.peers[slot as usize].habit {
             self.plan(slot, now_ms + every_ms);
@@ -198,7 +198,7 @@ impl Driver for Hour {
         self.now_ms
     }
 
-    fn accept(&mut self) {}
+    fn accept(&mut self, _: u8) {}
 
     fn cancel_accepts(&mut self) {}
 

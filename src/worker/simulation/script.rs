@@ -49,6 +49,8 @@ pub(super) struct Script {
     /// Only the first line of the answer is known.
     status_only: bool,
     compression: Option<Compression>,
+    /// It calls the listener for streams.
+    is_stream: bool,
 }
 
 /// What a peer that compresses knows of its own messages, and of what was agreed.
@@ -84,7 +86,12 @@ impl Script {
             complete: true,
             status_only: false,
             compression: None,
+            is_stream: random.one_in(6),
         };
+        if script.is_stream {
+            script.say_bytes(number, random);
+            return script;
+        }
         if random.one_in(8) {
             script.say_bad_request(random);
         } else {
@@ -114,7 +121,8 @@ impl Script {
     pub(super) fn peer(&self) -> Peer {
         let len = self.outbox.len();
         let rests = self.rests.iter().filter(|&&at| at < len).map(|at| len - at);
-        Peer::new(self.outbox.clone(), self.ending, self.reads).with_rests(rests.collect())
+        let peer = Peer::new(self.outbox.clone(), self.ending, self.reads).with_rests(rests.collect());
+        peer.calling(u8::from(self.is_stream))
     }
 
     /// Whether the server may have to wait for this peer until a deadline.
@@ -158,6 +166,17 @@ impl Script {
     /// Whether the peer reads to the end, and the server had every reason to answer to the end.
     fn stays(&self, peer: &Peer) -> bool {
         self.complete && self.reads && peer.was_accepted() && matches!(self.ending, Ending::WaitForServer | Ending::Fin)
+    }
+
+    /// Says bytes on a stream, which come back as they are. It is the peer that ends it.
+    fn say_bytes(&mut self, number: usize, random: &mut Random) {
+        for _ in 0..1 + random.below(6) {
+            let len = random.piece(30_000);
+            self.outbox.extend(binary_of(number, len, random));
+            self.rests.push(self.outbox.len());
+        }
+        self.expect = self.outbox.clone();
+        self.ending = [Ending::Fin, Ending::Fin, Ending::Fin, Ending::Reset, Ending::Silent][random.below(5)];
     }
 
     fn say_message(&mut self, number: usize, random: &mut Random) {
