@@ -8,9 +8,10 @@ use clap::Args;
 
 use crate::cli::bench::parse_time;
 use crate::cli::{heartbeat, print, print_error};
-use crate::config::{DEVELOPMENT_ADDRESS, Options};
+use crate::config::{DEVELOPMENT_ADDRESS, DEVELOPMENT_STOMP_ADDRESS, Options};
 use crate::control::Signals;
-use crate::handler::Echo;
+use crate::handler::stomp::{self, Stomp};
+use crate::handler::{Echo, Site};
 use crate::proto::ws::deflate::{Policy, WindowBits};
 use crate::ring::BufferMode;
 use crate::server::{Error, Server};
@@ -19,10 +20,13 @@ use crate::worker::Counters;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Address and port to listen on
-    #[arg(long, value_name = "ADDRESS", default_value_t = DEVELOPMENT_ADDRESS, env = "RINGSOCK_LISTEN",
-        value_parser = address)]
-    listen: SocketAddr,
+    /// Address and port to listen on [default: 127.0.0.1:9001]
+    #[arg(long, value_name = "ADDRESS", env = "RINGSOCK_LISTEN", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// Address and port for STOMP over TCP, or off; over WebSocket it is at /stomp
+    /// [default: 127.0.0.1:61613, or off if --listen is given]
+    #[arg(long, value_name = "ADDRESS", env = "RINGSOCK_STOMP", value_parser = stomp_address)]
+    stomp: Option<StompAddress>,
     /// Number of workers [default: one on each processor]
     #[arg(long, value_name = "COUNT", env = "RINGSOCK_WORKERS")]
     workers: Option<u16>,
@@ -50,6 +54,10 @@ pub(super) struct Arguments {
     heartbeat: heartbeat::HeartbeatArguments,
 }
 
+/// Where STOMP over TCP is listened for, if anywhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct StompAddress(Option<SocketAddr>);
+
 /// After how many milliseconds connections hibernate, if ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Hibernation(Option<u64>);
@@ -73,6 +81,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     found.ok_or_else(|| format!("give an address and a port, such as {DEVELOPMENT_ADDRESS} or [::]:9001"))
+}
+
+fn stomp_address(text: &str) -> Result<StompAddress, String> {
+    if text == "off" { Ok(StompAddress(None)) } else { address(text).map(|address| StompAddress(Some(address))) }
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
@@ -109,7 +121,10 @@ fn policy(text: &str) -> Result<Policy, String> {
 
 fn serve(arguments: &Arguments) -> Result<(), Error> {
     let mut options = Options::development();
-    options.listen = arguments.listen;
+    // Who says where to listen is not surprised by one more open port.
+    let stomp_default = arguments.listen.is_none().then_some(DEVELOPMENT_STOMP_ADDRESS);
+    options.listen = arguments.listen.unwrap_or(DEVELOPMENT_ADDRESS);
+    options.stomp = arguments.stomp.map_or(stomp_default, |StompAddress(address)| address);
     options.workers = arguments.workers;
     options.connections_max = arguments.connections;
     options.spin_us = arguments.spin_us;
@@ -119,19 +134,32 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     arguments.heartbeat.apply(&mut options)?;
     let compression = arguments.deflate;
     let heartbeat = heartbeat::describe(&options);
-    let server = Server::start(options, move |_| Echo { compression })?;
+    let shared = stomp::Shared::default();
+    let of_workers = shared.clone();
+    let make_handler = move |_| Site::new(Echo { compression }, Stomp::new(stomp_options(compression), &of_workers));
+    let server = Server::start(options, make_handler)?;
     print_banner(&server, compression, &heartbeat);
-    if !server.address().ip().is_loopback() {
-        let address = server.address();
+    let addresses = [Some(server.address()), server.stomp_address()];
+    for address in addresses.into_iter().flatten().filter(|address| !address.ip().is_loopback()) {
         tracing::warn!("{address} can be reached from other machines, by anybody: there is no TLS and no login yet");
     }
     let counters = server.join()?;
     print_farewell(&counters);
+    print_broker_farewell(&shared.counters());
     Ok(())
+}
+
+/// The broker of the development profile: messages may be as long as over a plain WebSocket.
+fn stomp_options(compression: Policy) -> stomp::Options {
+    let mut options = stomp::Options { compression, ..stomp::Options::default() };
+    options.session.frames.body_bytes_max = 64 << 20;
+    options.queues.bytes_max = 256 << 20;
+    options
 }
 
 fn print_banner(server: &Server, compression: Policy, heartbeat: &str) {
     let address = server.address();
+    let stomp = server.stomp_address().map(|address| format!(" and tcp://{address}")).unwrap_or_default();
     let capacity = server.capacity();
     let features = server.features();
     let buffers = match features.buffer_mode {
@@ -150,6 +178,7 @@ fn print_banner(server: &Server, compression: Policy, heartbeat: &str) {
     print(&format!(
         "ringsock {version} (development profile)
   echo      ws://{address}/  also on /ws and /echo
+  stomp     ws://{address}/stomp{stomp}
   page      http://{address}/
   kernel    {kernel}: multishot receive, direct descriptors, {buffers}
   deflate   {deflate}
@@ -182,6 +211,15 @@ fn print_farewell(counters: &[Counters]) {
         sum(|worker| worker.pings),
         sum(|worker| worker.silent),
     ));
+}
+
+fn print_broker_farewell(counters: &stomp::Counters) {
+    if counters.sessions > 0 {
+        print(&format!(
+            "stomp: {} sessions, {} messages in, {} out, {} dropped for slow clients, {} dead, {} errors",
+            counters.sessions, counters.published, counters.delivered, counters.dropped, counters.dead, counters.errors
+        ));
+    }
 }
 
 #[cfg(test)]

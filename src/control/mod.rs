@@ -1,6 +1,7 @@
 //! The control plane: one thread with a `tokio-uring` runtime for everything that is not
 //! per-message. It owns the signals and the stop; workers are told through their mailboxes.
 
+mod broker;
 mod memory;
 mod signal;
 
@@ -14,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::worker::{Handle, Pressure};
 
+pub use broker::{Broker, BrokerError, Messages};
 pub(crate) use memory::accepts_up_to;
 
 use memory::Memory;

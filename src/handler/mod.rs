@@ -8,6 +8,8 @@
 mod cause;
 mod echo;
 mod effects;
+mod site;
+pub mod stomp;
 
 use crate::proto::http::{Refusal, Request, Upgrade};
 use crate::proto::ws::deflate::Policy;
@@ -17,6 +19,7 @@ use crate::slab::Key;
 pub use cause::CloseCause;
 pub use echo::Echo;
 pub use effects::{Command, Commands, Effects, OwnClose, Parcel};
+pub use site::Site;
 
 /// A connection, over all workers of a server and all its lifetime.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

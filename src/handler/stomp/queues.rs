@@ -1,0 +1,262 @@
+//! The queues that live on a worker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::broker::queue::{
+    AckError, Cause, ConsumerId, DeliveryId, Dispatch, Limits, Nack, PushError, Queue, SubscribeError,
+};
+use crate::proto::stomp::AckMode;
+use crate::timer::Wheel;
+
+use super::message::Message;
+use super::op::{QueueRef, Room};
+
+/// Queues by name and by place, and when they have something to do.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    places: HashMap<Box<str>, u32>,
+    shelves: Vec<Shelf>,
+    free: Vec<u32>,
+    wheel: Wheel,
+    fired: Vec<u32>,
+    counters: Counters,
+}
+
+/// A place for a queue.
+#[derive(Debug)]
+struct Shelf {
+    generation: u32,
+    queue: Option<Stored>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    name: Box<str>,
+    queue: Queue<Arc<Message>>,
+    /// Messages and bytes that commits under way have room for.
+    reserved: (usize, usize),
+}
+
+/// What has happened in queues that may be gone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Counters {
+    pub(super) dead: u64,
+    pub(super) expired: u64,
+}
+
+/// Something to tell after a queue has changed.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Deliver { consumer: ConsumerId, queue: QueueRef, delivery: DeliveryId, message: Arc<Message>, count: u32 },
+    Dead { message: Arc<Message>, cause: Cause },
+    Overdue(ConsumerId),
+}
+
+const TOO_MANY: &str = "too many queues";
+const NO_ROOM: &str = "queue is full";
+
+impl Queues {
+    /// Appends a message to the queue of this name.
+    pub(super) fn push(
+        &mut self,
+        name: &str,
+        message: Arc<Message>,
+        is_reserved: bool,
+        limits: &Bounds<'_>,
+        now_ms: u64,
+    ) -> Result<u32, &'static str> {
+        let place = self.open(name, limits)?;
+        let stored = self.stored(place);
+        let len = message.len();
+        let pushed = if is_reserved {
+            stored.release(1, len);
+            stored.queue.push(message, len, now_ms).map_err(PushError::message)
+        } else if stored.has_room(1, len) {
+            stored.queue.push(message, len, now_ms).map_err(PushError::message)
+        } else {
+            Err(NO_ROOM)
+        };
+        pushed.map(|()| place).inspect_err(|_| self.close_unused(place))
+    }
+
+    /// Adds a consumer to the queue of this name.
+    pub(super) fn subscribe(
+        &mut self,
+        name: &str,
+        consumer: ConsumerId,
+        mode: AckMode,
+        prefetch: u32,
+        limits: &Bounds<'_>,
+    ) -> Result<u32, &'static str> {
+        let place = self.open(name, limits)?;
+        let subscribed = self.stored(place).queue.subscribe(consumer, mode, prefetch).map_err(SubscribeError::message);
+        subscribed.map(|()| place).inspect_err(|_| self.close_unused(place))
+    }
+
+    /// Removes a consumer, if it is there.
+    pub(super) fn leave(&mut self, name: &str, consumer: ConsumerId) -> Option<u32> {
+        let place = *self.places.get(name)?;
+        self.stored(place).queue.leave(consumer);
+        Some(place)
+    }
+
+    pub(super) fn ack(&mut self, queue: QueueRef, by: ConsumerId, delivery: DeliveryId) -> Result<u32, AckError> {
+        let place = self.find(queue).ok_or(AckError::Unknown)?;
+        self.stored(place).queue.ack(by, delivery).map(|_| place)
+    }
+
+    pub(super) fn nack(
+        &mut self,
+        queue: QueueRef,
+        by: ConsumerId,
+        delivery: DeliveryId,
+        nack: Nack,
+    ) -> Result<u32, AckError> {
+        let place = self.find(queue).ok_or(AckError::Unknown)?;
+        self.stored(place).queue.nack(by, delivery, nack).map(|_| place)
+    }
+
+    pub(super) fn written(&mut self, queue: QueueRef, consumer: ConsumerId, count: u32) -> Option<u32> {
+        let place = self.find(queue)?;
+        self.stored(place).queue.written(consumer, count);
+        Some(place)
+    }
+
+    /// Keeps room for messages of a commit in all of these queues, or in none.
+    pub(super) fn reserve(&mut self, queues: &[Room], limits: &Bounds<'_>) -> bool {
+        for (index, Room { name, count, bytes }) in queues.iter().enumerate() {
+            let place = self.open(name, limits);
+            let Some(place) = place.ok().filter(|&place| self.stored(place).has_room(*count, *bytes)) else {
+                place.into_iter().for_each(|place| self.close_unused(place));
+                self.release(&queues[..index]);
+                return false;
+            };
+            let (reserved_count, reserved_bytes) = &mut self.stored(place).reserved;
+            *reserved_count += count;
+            *reserved_bytes += bytes;
+        }
+        true
+    }
+
+    /// Gives room back that is not needed.
+    pub(super) fn release(&mut self, queues: &[Room]) {
+        for Room { name, count, bytes } in queues {
+            if let Some(&place) = self.places.get(name) {
+                self.stored(place).release(*count, *bytes);
+                self.close_unused(place);
+            }
+        }
+    }
+
+    /// The next thing to tell of a queue after a change, until there is none.
+    pub(super) fn poll(&mut self, place: u32, now_ms: u64) -> Option<Outcome> {
+        let shelf = self.shelves.get_mut(place as usize)?;
+        let generation = shelf.generation;
+        let stored = shelf.queue.as_mut()?;
+        match stored.queue.poll_dispatch(now_ms) {
+            Some(Dispatch::Delivery(delivery)) => Some(Outcome::Deliver {
+                consumer: delivery.consumer,
+                queue: QueueRef { slot: place, generation },
+                delivery: delivery.id,
+                message: delivery.message,
+                count: delivery.delivery_count,
+            }),
+            Some(Dispatch::DeadLetter(letter)) => {
+                let counters = &mut self.counters;
+                *(if letter.cause == Cause::Age { &mut counters.expired } else { &mut counters.dead }) += 1;
+                Some(Outcome::Dead { message: letter.message, cause: letter.cause })
+            }
+            Some(Dispatch::Overdue(consumer)) => Some(Outcome::Overdue(consumer)),
+            None => {
+                match stored.queue.poll_timeout() {
+                    Some(at_ms) if !self.wheel.fires_by(place, at_ms) => self.wheel.arm(place, at_ms),
+                    _ => {}
+                }
+                self.close_unused(place);
+                None
+            }
+        }
+    }
+
+    /// The places of queues that have something to do now.
+    pub(super) fn expire(&mut self, now_ms: u64) -> Vec<u32> {
+        self.wheel.expire(now_ms, &mut self.fired);
+        self.fired.drain(..).collect()
+    }
+
+    /// When a queue has something to do, in milliseconds from now.
+    pub(super) fn next_ms(&mut self, now_ms: u64) -> Option<u64> {
+        self.wheel.next_ms(now_ms)
+    }
+
+    /// How many queues there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The place of the queue of this name, a new one if there was none.
+    fn open(&mut self, name: &str, limits: &Bounds<'_>) -> Result<u32, &'static str> {
+        if let Some(&place) = self.places.get(name) {
+            return Ok(place);
+        }
+        if self.places.len() >= limits.queues_max {
+            return Err(TOO_MANY);
+        }
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.shelves.push(Shelf { generation: 0, queue: None });
+            u32::try_from(self.shelves.len() - 1).expect("bounded by the limit")
+        });
+        let shelf = &mut self.shelves[place as usize];
+        shelf.generation = shelf.generation.wrapping_add(1);
+        shelf.queue = Some(Stored { name: name.into(), queue: Queue::new(*limits.queue), reserved: (0, 0) });
+        self.places.insert(name.into(), place);
+        Ok(place)
+    }
+
+    /// Forgets a queue that has neither messages nor consumers: the next one who names it gets a new one.
+    fn close_unused(&mut self, place: u32) {
+        let shelf = &mut self.shelves[place as usize];
+        let is_unused = |stored: &mut Stored| {
+            stored.queue.is_empty() && stored.queue.consumer_count() == 0 && stored.reserved.0 == 0
+        };
+        if let Some(stored) = shelf.queue.take_if(is_unused) {
+            self.places.remove(&stored.name);
+            self.wheel.disarm(place);
+            self.free.push(place);
+        }
+    }
+
+    fn find(&self, queue: QueueRef) -> Option<u32> {
+        let shelf = self.shelves.get(queue.slot as usize)?;
+        (shelf.generation == queue.generation && shelf.queue.is_some()).then_some(queue.slot)
+    }
+
+    fn stored(&mut self, place: u32) -> &mut Stored {
+        self.shelves[place as usize].queue.as_mut().expect("a place that is known has a queue")
+    }
+}
+
+/// What bounds queues.
+#[derive(Debug)]
+pub(super) struct Bounds<'o> {
+    pub(super) queues_max: usize,
+    pub(super) queue: &'o Limits,
+}
+
+impl Stored {
+    fn has_room(&self, count: usize, bytes: usize) -> bool {
+        // Who drops the oldest has room, or says itself why not.
+        self.drops_oldest() || self.queue.has_room(count + self.reserved.0, bytes + self.reserved.1)
+    }
+
+    fn release(&mut self, count: usize, bytes: usize) {
+        let (reserved_count, reserved_bytes) = &mut self.reserved;
+        *reserved_count -= count;
+        *reserved_bytes -= bytes;
+    }
+
+    fn drops_oldest(&self) -> bool {
+        self.queue.limits().overflow == crate::broker::queue::Overflow::DropOldest
+    }
+}
