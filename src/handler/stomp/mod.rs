@@ -221,7 +221,11 @@ impl Stomp {
                 self.hold(&mut client.state, frames, effects);
             }
             let is_held = client.state.hold.is_some();
-            if !is_more && !is_held {
+            if is_held {
+                // The frame is done with: its block goes back now, for this client may be gone before it goes on.
+                let next = client.session.receive(&mut &[][..], effects.now_ms(), effects.pool());
+                debug_assert!(matches!(next, Ok(None)), "there is no input");
+            } else if !is_more {
                 self.schedule(&mut client);
             }
             self.clients.put(client);
