@@ -193,6 +193,24 @@ fn whole_frames_of_a_lost_connection_are_processed() {
     });
 }
 
+/// A frame that came in two pieces leaves no block behind if its connection is lost while it takes effect.
+#[test]
+fn a_cut_frame_of_a_lost_connection_leaves_no_block() {
+    check_over_workers(&Options::default(), |cluster| {
+        for last in ["DISCONNECT\nreceipt:d\n\n\0", "BEGIN\ntransaction:t\n\n\0COMMIT\ntransaction:t\n\n\0"] {
+            for cut in 0..last.len() {
+                let client = cluster.connect(1, "1.2");
+                for queue in 0..3 {
+                    cluster.whisper(client, format!("SEND\ndestination:/queue/{queue}\n\n\0").as_bytes());
+                }
+                cluster.whisper(client, &last.as_bytes()[..cut]);
+                cluster.whisper(client, &last.as_bytes()[cut..]);
+                cluster.cut(client);
+            }
+        }
+    });
+}
+
 fn beating() -> Options {
     let heart_beat = HeartBeat { can_ms: 1_000, wants_ms: 2_000 };
     Options { session: SessionOptions { heart_beat, ..SessionOptions::default() }, ..Options::default() }

@@ -229,3 +229,56 @@ fn who_sends_to_a_worker_that_cannot_keep_up_waits() {
         assert_eq!(cluster.bodies(consumer).len(), 19);
     });
 }
+
+/// More than a turn may write waits for the next one, in order, behind it what comes meanwhile.
+#[test]
+fn what_a_turn_has_no_room_for_comes_in_the_next_ones() {
+    for head in ["", "ack:client\n"] {
+        check_over_workers(&Options::default(), |cluster| {
+            cluster.queue_bytes_max = 16 << 20;
+            let client = cluster.connect(2, "1.2");
+            cluster.say(client, &format!("SUBSCRIBE\nid:1\ndestination:/topic/a\n{head}\n\0"));
+            let publisher = cluster.connect(2, "1.2");
+            let body = |number: u32| format!("{number:03}{}", "x".repeat(30_000));
+            for start in [0, 15] {
+                let sends =
+                    (start..start + 15).map(|number| format!("SEND\ndestination:/topic/a\n\n{}\0", body(number)));
+                cluster.whisper(publisher, sends.collect::<String>().as_bytes());
+                cluster.end_turn(publisher.worker);
+            }
+            let first = cluster.bodies(client).len();
+            assert!(first < 30, "a turn writes no more than it may");
+            cluster.run();
+            let rest = cluster.bodies(client);
+            assert_eq!(first + rest.len(), 30);
+            let start = u32::try_from(first).expect("few");
+            assert!(rest.into_iter().zip(start..).all(|(it, number)| it == body(number)), "in order");
+        });
+    }
+}
+
+/// What waits for a subscription goes with it: the one that has its place then gets none of it.
+#[test]
+fn what_waits_for_a_subscription_that_ends_is_not_anothers() {
+    check_over_workers(&Options::default(), |cluster| {
+        cluster.queue_bytes_max = 100;
+        let client = cluster.connect(2, "1.2");
+        let publishers: Vec<_> = (0..6).map(|_| cluster.connect(2, "1.2")).collect();
+        cluster.say(client, "SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0");
+        cluster.wires.get_mut(&client).expect("it is open").is_stuck = true;
+        cluster.is_backed_up = true;
+        let change = "UNSUBSCRIBE\nid:1\n\n\0SUBSCRIBE\nid:2\ndestination:/topic/b\n\n\0";
+        cluster.say(client, &["SEND\ndestination:/topic/c\n\n\0", change].concat());
+        for publisher in publishers {
+            cluster.say(publisher, "SEND\ndestination:/topic/a\n\n1\0");
+        }
+        let before = cluster.bodies(client).len();
+        assert!((1..6).contains(&before), "some wait");
+        cluster.is_backed_up = false;
+        cluster.run();
+        publish(cluster, "/topic/b", 7..8);
+        let frames = unstick(cluster, client);
+        assert_eq!(bodies_of(&frames), ["007"]);
+        assert_eq!(header_of(&frames[0], "subscription"), Some("2"));
+    });
+}
