@@ -63,7 +63,7 @@ fn whatever_clients_do_no_message_is_lost_doubled_or_out_of_order() {
     }
 }
 
-const RUNS: u64 = 2_000;
+const RUNS: u64 = 2_500;
 
 impl World {
     fn new(seed: u64, is_told: bool) -> Self {

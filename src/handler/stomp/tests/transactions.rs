@@ -76,6 +76,19 @@ fn what_was_sent_in_a_transaction_comes_at_its_commit() {
     });
 }
 
+/// Items 53 and 91: on other frames the header means nothing, nor does one that nobody knows.
+#[test]
+fn only_sends_and_acknowledgements_are_parts_of_transactions() {
+    check_over_workers(&Options::default(), |cluster| {
+        let client = cluster.connect(1, "1.2");
+        let more = "transaction:none\nx-unknown:1\nreceipt:r\n\n\0";
+        for frame in ["SUBSCRIBE\nid:1\ndestination:/queue/a\n", "UNSUBSCRIBE\nid:1\n", "DISCONNECT\n"] {
+            cluster.say(client, &[frame, more].concat());
+            assert_eq!(cluster.receipts(client), ["r"], "{frame}");
+        }
+    });
+}
+
 /// Item 97: transactions that are open together do not mix.
 #[test]
 fn transactions_do_not_mix() {
