@@ -418,7 +418,11 @@ impl Handler for Stomp {
     }
 
     fn on_timeout(&mut self, effects: &mut Effects<'_>) {
-        for id in mem::take(&mut self.desk.choked) {
+        let mut choked = mem::take(&mut self.desk.choked);
+        // Each message that had to wait has named its client.
+        choked.sort_unstable();
+        choked.dedup();
+        for id in choked {
             if let Some(client) = self.clients.get_mut(id) {
                 self.desk.catch_up(&mut client.state, effects);
             }

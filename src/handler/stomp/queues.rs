@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::broker::queue::{
-    AckError, Cause, ConsumerId, DeliveryId, Dispatch, Limits, Nack, PushError, Queue, SubscribeError,
+    AckError, Cause, ConsumerId, DeliveryId, Dispatch, Limits, Nack, Overflow, PushError, Queue, SubscribeError,
 };
 use crate::proto::stomp::AckMode;
 use crate::timer::Wheel;
@@ -54,7 +54,6 @@ pub(super) enum Outcome {
 }
 
 const TOO_MANY: &str = "too many queues";
-const NO_ROOM: &str = "queue is full";
 
 impl Queues {
     /// Appends a message to the queue of this name.
@@ -75,7 +74,8 @@ impl Queues {
         } else if stored.has_room(1, len) {
             stored.queue.push(message, len, now_ms).map_err(PushError::message)
         } else {
-            Err(NO_ROOM)
+            let is_too_large = len > stored.queue.limits().bytes_max;
+            Err(if is_too_large { PushError::TooLarge } else { PushError::Full }.message())
         };
         pushed.map(|()| place).inspect_err(|_| self.close_unused(place))
     }
@@ -246,17 +246,20 @@ pub(super) struct Bounds<'o> {
 
 impl Stored {
     fn has_room(&self, count: usize, bytes: usize) -> bool {
-        // Who drops the oldest has room, or says itself why not.
-        self.drops_oldest() || self.queue.has_room(count + self.reserved.0, bytes + self.reserved.1)
+        let (count, bytes) = (count + self.reserved.0, bytes + self.reserved.1);
+        let limits = self.queue.limits();
+        match limits.overflow {
+            Overflow::Refuse => self.queue.has_room(count, bytes),
+            // What waits gives way, what consumers have does not.
+            Overflow::DropOldest => {
+                self.queue.unacknowledged() + count <= limits.messages_max && bytes <= limits.bytes_max
+            }
+        }
     }
 
     fn release(&mut self, count: usize, bytes: usize) {
         let (reserved_count, reserved_bytes) = &mut self.reserved;
         *reserved_count -= count;
         *reserved_bytes -= bytes;
-    }
-
-    fn drops_oldest(&self) -> bool {
-        self.queue.limits().overflow == crate::broker::queue::Overflow::DropOldest
     }
 }
