@@ -28,6 +28,9 @@ const RING_ENTRIES: u32 = 4096;
 /// What each listener of a worker is for.
 const TRANSPORTS: [Transport; 2] = [Transport::WebSocket, Transport::Stream];
 
+/// More than any machine has processors; the ids of handlers rely on it.
+const WORKERS_MAX: u16 = 1024;
+
 /// A budget of memory that leaves room for the workers themselves.
 const MEMORY_MIN: u64 = 64 << 20;
 
@@ -425,6 +428,10 @@ fn worker_cpus(options: &Options) -> Result<(Vec<usize>, CoreShare), Error> {
     let cpus = affinity::allowed().map_err(|source| Error::System { what: "read the allowed processors", source })?;
     let count = match options.workers {
         Some(0) => return Err(Error::Option { name: "workers", value: "0".into(), advice: "have at least one" }),
+        Some(count) if count > WORKERS_MAX => {
+            let value = count.to_string();
+            return Err(Error::Option { name: "workers", value, advice: "have at most 1024" });
+        }
         Some(count) => usize::from(count),
         None => cpus.len(),
     };

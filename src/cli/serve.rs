@@ -154,6 +154,8 @@ fn stomp_options(compression: Policy) -> stomp::Options {
     let mut options = stomp::Options { compression, ..stomp::Options::default() };
     options.session.frames.body_bytes_max = 64 << 20;
     options.queues.bytes_max = 256 << 20;
+    options.backlog_max.1 = 128 << 20;
+    options.topic_queues.bytes_max = 128 << 20;
     options
 }
 

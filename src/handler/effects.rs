@@ -288,6 +288,13 @@ impl<'w> Effects<'w> {
         self.is_backed_up
     }
 
+    /// How many commands wait until the handler has returned: a handler that gathers very many had better come back
+    /// for the rest.
+    #[must_use]
+    pub fn waiting_commands(&self) -> usize {
+        self.commands.list.len()
+    }
+
     /// Has the messages of the connection at hand wait from now on, until [`Effects::resume`].
     pub fn pause(&mut self) {
         self.pauses = true;

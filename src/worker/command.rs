@@ -12,9 +12,6 @@ use crate::worker::context::Context;
 use crate::worker::pause::Pause;
 use crate::worker::{Mail, Worker};
 
-/// How many times its bound the queue of a connection may hold before what is delivered to it closes it.
-const DELIVER_FACTOR: usize = 4;
-
 impl<D: Driver, H: Handler> Worker<D, H> {
     /// Does what handlers asked for, then tells of queues that are full by that.
     ///
@@ -25,6 +22,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         loop {
             if !self.context.commands.list.is_empty() {
                 self.apply_list();
+            } else if let Some(key) = self.context.resumed.pop_front() {
+                self.resume(key);
             } else if let Some(key) = self.context.full.pop_front() {
                 self.handle_full(key);
             } else {
@@ -91,7 +90,7 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 self.post(connection.worker, Mail::Close { key: connection.key, code, reason });
             }
             Command::Deliver { to, kind, head, tail } => self.deliver(to, kind, &heads[head], &tail),
-            Command::Resume { connection } => self.resume(connection),
+            Command::Resume { connection } => self.context.resumed.push_back(connection),
             Command::Post { worker, parcel } => self.post_parcel(worker, parcel),
             Command::Broadcast { frame } => {
                 self.publish_to_all(&frame);
@@ -146,10 +145,6 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         if connection.phase != Phase::Open {
             return;
         }
-        let bytes_max = self.context.options.send_queue_bytes_max.saturating_mul(DELIVER_FACTOR);
-        if connection.queued_bytes() > bytes_max {
-            return self.close_slow(to);
-        }
         let mut active = connection.active.take().unwrap_or_else(|| self.context.take_active(connection.deflate));
         self.context.deliver(to, connection.outlet(&mut active), kind, head, tail);
         connection.note_full(to, &active, &mut self.context);
@@ -157,7 +152,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
         self.touch(to);
     }
 
-    /// Goes on with a connection that the handler has paused.
+    /// Goes on with a connection that the handler has paused. What follows in its messages does not overtake what is
+    /// still to be delivered to it: all of that was done before.
     fn resume(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.pause == Some(Pause::Handler) {

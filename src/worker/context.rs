@@ -42,6 +42,8 @@ pub(super) struct Context<H> {
     pub(super) commands: Commands,
     /// Connections whose queues have come to be over their bounds, of which the handler is not told yet.
     pub(super) full: VecDeque<Key>,
+    /// Connections that handlers want to go on, when their commands were applied.
+    pub(super) resumed: VecDeque<Key>,
     /// Parcels wait for room in another worker's mailbox.
     pub(super) is_backed_up: bool,
     /// The handler was called since it was last told that a turn ends.
@@ -74,6 +76,7 @@ impl<H: Handler> Context<H> {
             pacer: Pacer::default(),
             commands: Commands::default(),
             full: VecDeque::new(),
+            resumed: VecDeque::new(),
             is_backed_up: false,
             was_called: false,
             yielded: Vec::new(),
@@ -149,6 +152,7 @@ impl<H: Handler> Context<H> {
         let mut effects = Effects::new(id, queue, blocked_bytes, &mut self.pool, &mut self.commands)
             .with_transport(transport, self.now_ms)
             .with_backlog(self.is_backed_up)
+            .with_bound(self.options.send_queue_bytes_max)
             .with_compression(outgoing);
         call(&mut self.handler, id, &mut effects);
         let outcome = effects.into_outcome();

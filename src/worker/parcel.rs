@@ -77,6 +77,8 @@ impl<D: Driver, H: Handler> Worker<D, H> {
                 self.post_waiting(worker);
             }
             self.context.is_backed_up = self.outbox.is_backed_up();
+            // Whoever waits for that is to hear of it.
+            self.hurry |= !self.context.is_backed_up;
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) backlog_bytes: usize,
     /// Its send queue is over the bound.
     pub(super) is_full: bool,
+    /// It is looked at in the next turn, since more waits for it than a turn may write.
+    pub(super) is_choked: bool,
     /// What was written to it in the turn of this number.
     pub(super) turn: u64,
     pub(super) turn_bytes: usize,
@@ -116,9 +118,12 @@ pub(super) enum Settlement {
 pub(super) struct Waiting {
     pub(super) place: usize,
     pub(super) message: Arc<Message>,
-    /// Of a queue: which delivery it is, and how often it was delivered.
-    pub(super) delivery: Option<(QueueRef, DeliveryId, u32)>,
+    /// If it comes from a queue.
+    pub(super) delivery: Option<QueueDelivery>,
 }
+
+/// A delivery by a queue: which queue, which delivery, and how often the message was delivered, this time included.
+pub(super) type QueueDelivery = (QueueRef, DeliveryId, u32);
 
 /// A subscription of a client.
 #[derive(Debug)]
@@ -186,6 +191,7 @@ impl State {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             is_full: false,
+            is_choked: false,
             turn: 0,
             turn_bytes: 0,
             said_ms: 0,

@@ -11,11 +11,11 @@ use crate::handler::{ConnectionId, Effects};
 use crate::proto::stomp::{AckMode, Command, Failure, encoder};
 use crate::proto::ws::MessageKind;
 
-use super::client::{Source, State, Waiting};
+use super::client::{QueueDelivery, Source, State, Waiting};
 use super::counters::Counters;
 use super::message::{Message, Opening};
 use super::op::{Op, Outboxes, QueueRef};
-use super::options::{Options, SlowConsumer};
+use super::options::{Options, Policies, SlowConsumer};
 
 /// What a client is written in one turn, before it is known whether its send queue has room: more than that waits
 /// for the next turn.
@@ -32,10 +32,11 @@ pub(super) struct Desk {
     pub(super) counters: Counters,
     /// Clients that were written as much as a turn may hold.
     pub(super) choked: Vec<ConnectionId>,
+    policies: Policies,
     /// Clients that are too slow for what is sent to them.
-    pub(super) slow: Vec<ConnectionId>,
+    pub(super) slow: VecDeque<ConnectionId>,
     /// Messages that will not be delivered, and why.
-    pub(super) dead: Vec<(Arc<Message>, Cause)>,
+    pub(super) dead: VecDeque<(Arc<Message>, Cause)>,
     turn: u64,
     out: Vec<u8>,
     nothing: SharedFrame,
@@ -44,12 +45,13 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(options: Options) -> Self {
         Self {
+            policies: Policies::new(&options.slow_consumers),
             options,
             outboxes: Outboxes::default(),
             counters: Counters::default(),
             choked: Vec::new(),
-            slow: Vec::new(),
-            dead: Vec::new(),
+            slow: VecDeque::new(),
+            dead: VecDeque::new(),
             turn: 1,
             out: Vec::new(),
             nothing: SharedFrame::new(&[]),
@@ -68,8 +70,17 @@ impl Desk {
         effects.deliver(state.id, MessageKind::Text, &self.out, &self.nothing);
     }
 
-    /// Writes receipts that are due.
+    /// Writes receipts that are due, as long as there is room: there are never many.
     pub(super) fn write_receipts(&mut self, state: &mut State, effects: &mut Effects<'_>) {
+        while !state.has_ended && self.may_write(state) {
+            let Some(id) = state.receipts.pop_due() else { return };
+            self.write_receipt(state, &id, effects);
+        }
+        self.choke(state);
+    }
+
+    /// Writes all receipts that are due before a session ends.
+    pub(super) fn write_last_receipts(&mut self, state: &mut State, effects: &mut Effects<'_>) {
         while let Some(id) = state.receipts.pop_due() {
             self.write_receipt(state, &id, effects);
         }
@@ -102,44 +113,61 @@ impl Desk {
             self.enqueue(state, place, message, effects.now_ms());
             self.pump(state, place, effects);
         } else {
-            self.offer(state, Waiting { place, message: message.clone(), delivery: None }, effects);
+            self.offer(state, place, message, None, effects);
         }
     }
 
-    /// Writes a message, or has it wait for room.
-    pub(super) fn offer(&mut self, state: &mut State, waiting: Waiting, effects: &mut Effects<'_>) {
+    /// Writes a message, or has it wait for room. Of a queue it is known which delivery it is.
+    pub(super) fn offer(
+        &mut self,
+        state: &mut State,
+        place: usize,
+        message: &Arc<Message>,
+        delivery: Option<QueueDelivery>,
+        effects: &mut Effects<'_>,
+    ) {
         if state.has_ended {
             return;
         }
         if self.may_write(state) && state.backlog.is_empty() {
-            return self.write_message(state, waiting, effects);
+            return self.write_message(state, place, message, delivery, effects);
         }
+        let waiting = Waiting { place, message: message.clone(), delivery };
         if waiting.delivery.is_some() {
-            // It is bounded by the prefetch.
+            // It is still in its queue, too, and counts there.
             state.backlog_bytes += waiting.message.len();
             state.backlog.push_back(waiting);
         } else {
             self.hold_back(state, waiting);
         }
-        if !state.is_full {
+        self.choke(state);
+    }
+
+    /// Has a client looked at in the next turn; one whose send queue is full is looked at when that has drained.
+    fn choke(&mut self, state: &mut State) {
+        if !state.is_full && !state.has_ended && !mem::replace(&mut state.is_choked, true) {
             self.choked.push(state.id);
         }
     }
 
     /// Writes what has waited, as long as there is room.
     pub(super) fn catch_up(&mut self, state: &mut State, effects: &mut Effects<'_>) {
+        if state.has_ended {
+            return;
+        }
         let is_at_hand = effects.connection() == state.id;
+        self.write_receipts(state, effects);
         while self.may_write(state)
             && !(is_at_hand && effects.is_full())
-            && let Some(waiting) = state.backlog.pop_front()
+            && let Some(Waiting { place, message, delivery }) = state.backlog.pop_front()
         {
-            state.backlog_bytes -= waiting.message.len();
-            self.write_message(state, waiting, effects);
+            state.backlog_bytes -= message.len();
+            self.write_message(state, place, &message, delivery, effects);
         }
         if state.backlog.is_empty() {
             state.backlog = VecDeque::new();
-        } else if !(state.is_full || is_at_hand && effects.is_full()) {
-            self.choked.push(state.id);
+        } else if !(is_at_hand && effects.is_full()) {
+            self.choke(state);
         }
         for place in 0..state.subscriptions.len() {
             self.pump(state, place, effects);
@@ -149,22 +177,23 @@ impl Desk {
     /// Delivers from the queue that a subscription has for itself.
     pub(super) fn pump(&mut self, state: &mut State, place: usize, effects: &mut Effects<'_>) {
         let now_ms = effects.now_ms();
+        if state.at(place).is_none_or(|it| it.pending.as_ref().is_none_or(|pending| pending.own.is_none())) {
+            return;
+        }
         while !state.has_ended && self.may_write(state) {
             let Some(pending) = state.at(place).and_then(|subscription| subscription.pending.as_mut()) else { return };
             let Some(queue) = &mut pending.own else { return };
             match queue.poll_dispatch(now_ms) {
                 Some(Dispatch::Delivery(delivery)) => {
                     let of = Some((QueueRef::default(), delivery.id, delivery.delivery_count));
-                    self.write_message(state, Waiting { place, message: delivery.message, delivery: of }, effects);
+                    self.write_message(state, place, &delivery.message, of, effects);
                 }
-                Some(Dispatch::DeadLetter(letter)) => self.dead.push((letter.message, letter.cause)),
+                Some(Dispatch::DeadLetter(letter)) => self.dead.push_back((letter.message, letter.cause)),
                 Some(Dispatch::Overdue(_)) | None => return,
             }
         }
         // What is left waits for the next turn, or until the send queue has drained.
-        if !state.is_full && !state.has_ended {
-            self.choked.push(state.id);
-        }
+        self.choke(state);
     }
 
     /// Appends a message to the queue that a subscription has for itself.
@@ -182,7 +211,7 @@ impl Desk {
     fn hold_back(&mut self, state: &mut State, waiting: Waiting) {
         let (count_max, bytes_max) = self.options.backlog_max;
         let name = waiting.message.destination().strip_prefix(TOPIC).and_then(|name| Name::new(name).ok());
-        let policy = name.map_or(SlowConsumer::DropOldest, |name| self.options.slow_consumers.of(name));
+        let policy = name.map_or(SlowConsumer::DropOldest, |name| self.policies.of(name));
         if policy == SlowConsumer::KeepLatest {
             let same = |other: &Waiting| {
                 other.place == waiting.place && other.message.destination() == waiting.message.destination()
@@ -193,9 +222,10 @@ impl Desk {
         }
         state.backlog_bytes += waiting.message.len();
         state.backlog.push_back(waiting);
-        while state.backlog.len() > count_max || state.backlog_bytes > bytes_max {
+        // One may wait, however long it is.
+        while state.backlog.len() > 1 && (state.backlog.len() > count_max || state.backlog_bytes > bytes_max) {
             if policy == SlowConsumer::Close {
-                return self.slow.push(state.id);
+                return self.slow.push_back(state.id);
             }
             // What comes from queues is not dropped, and bounded by their prefetch.
             let oldest = state.backlog.iter().position(|waiting| waiting.delivery.is_none());
@@ -213,19 +243,25 @@ impl Desk {
         }
     }
 
-    fn write_message(&mut self, state: &mut State, waiting: Waiting, effects: &mut Effects<'_>) {
-        let Waiting { place, message, delivery } = waiting;
+    fn write_message(
+        &mut self,
+        state: &mut State,
+        place: usize,
+        message: &Message,
+        delivery: Option<QueueDelivery>,
+        effects: &mut Effects<'_>,
+    ) {
         let (version, number) = (state.version, state.deliveries + 1);
         let Some(subscription) = state.at(place) else { return };
         let acknowledges = subscription.mode != AckMode::Auto;
-        if acknowledges && subscription.is_ending {
-            // It goes back to its queue with all that was not acknowledged.
+        if subscription.is_ending {
+            // It goes back to its queue with all that was not acknowledged, or written.
             return;
         }
         let count = delivery.map_or(1, |(_, _, count)| count);
         let opening = Opening {
             version,
-            message: &message,
+            message,
             subscription: subscription.has_id.then_some(&*subscription.name),
             delivery: acknowledges.then_some((place, number)),
             is_redelivered: count > 1,
@@ -235,8 +271,8 @@ impl Desk {
         opening.write(&mut self.out);
         match (&mut subscription.pending, &subscription.source, delivery) {
             (Some(pending), _, Some((queue, id, _))) => pending.deliveries.push_back((number, queue, id)),
-            (None, Source::Queue(consumer), Some((queue, _, _))) => {
-                self.outboxes.tell(consumer.worker, Op::Written { queue, consumer: consumer.id, count: 1 });
+            (None, Source::Queue(consumer), Some((queue, id, _))) => {
+                self.outboxes.tell(consumer.worker, Op::Written { queue, consumer: consumer.id, delivery: id });
             }
             _ => {}
         }

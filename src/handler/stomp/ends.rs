@@ -1,5 +1,7 @@
 //! Ends: of sessions by an ERROR or a DISCONNECT, and of connections.
 
+use std::collections::VecDeque;
+
 use crate::handler::{ConnectionId, Effects};
 use crate::proto::stomp::{Failure, Fault};
 use crate::proto::ws::CloseCode;
@@ -32,7 +34,7 @@ impl Stomp {
 
     /// Ends a session whose DISCONNECT has waited for all before it.
     pub(super) fn finish_disconnect(&mut self, state: &mut State, effects: &mut Effects<'_>) {
-        self.desk.write_receipts(state, effects);
+        self.desk.write_last_receipts(state, effects);
         if let Some(Hold::Disconnect { receipt: Some(receipt), .. }) = state.hold.take() {
             self.desk.write_receipt(state, &receipt, effects);
         }
@@ -56,7 +58,10 @@ impl Stomp {
                 self.end_subscription(&mut client.state, place);
             }
         }
+        // Nobody reads it any more, so there is room.
+        client.state.is_full = false;
         self.clients.put(client);
+        self.catch_up(id, effects);
     }
 
     /// Forgets a client that is gone, now that all of its frames were processed.
@@ -69,6 +74,8 @@ impl Stomp {
     /// Gives up all that a session has: nothing is written to it any more.
     fn end(&mut self, state: &mut State) {
         state.has_ended = true;
+        state.backlog = VecDeque::new();
+        state.backlog_bytes = 0;
         if let Some(Hold::Commit(commit)) = state.hold.take() {
             self.release(commit.asked);
         }
@@ -82,7 +89,5 @@ impl Stomp {
             }
             self.end_subscription(state, place);
         }
-        state.backlog.clear();
-        state.backlog_bytes = 0;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::{Destination, DestinationError};
 use crate::handler::{Effects, Parcel};
+use crate::proto::stomp::Publication;
 
 use super::Stomp;
 use super::message::{Message, MessageId};
@@ -49,7 +50,8 @@ impl fmt::Debug for Subscriber {
 }
 
 impl Outgoing {
-    /// A message to a topic or a queue, with headers such as `content-type`.
+    /// A message to a topic or a queue, with headers such as `content-type`. Those that are the broker's to give are
+    /// left out, so the headers of a message that came in will do.
     ///
     /// # Errors
     ///
@@ -63,7 +65,8 @@ impl Outgoing {
             Destination::Topic(_) | Destination::Queue(_) => {}
             Destination::TempQueue(_) => return Err(DestinationError::Unsupported),
         }
-        Ok(Self { destination: destination.into(), headers: headers.into_iter().collect(), body: body.into() })
+        let headers = headers.into_iter().filter(|(name, _)| Publication::passes_on(name)).collect();
+        Ok(Self { destination: destination.into(), headers, body: body.into() })
     }
 
     /// A parcel for the worker that is to send it. Messages by the same worker stay in their order.

@@ -1,5 +1,7 @@
 //! A message between the one who sent it and all who get it.
 
+use std::borrow::Cow;
+
 use crate::buf::{Pool, SharedFrame};
 use crate::proto::stomp::{Command, Decoder, Frame, Limits, Version, encoder};
 use crate::proto::ws::MessageKind;
@@ -51,13 +53,14 @@ impl Message {
         frame.finish(body);
         let tail = &out[COMMAND_LINE.len()..];
         let head = &tail[..tail.len() - body.len() - 1];
+        let has_escape = memchr::memchr(b'\\', head).is_some();
         Self {
             id,
             destination: destination.into(),
             tail: SharedFrame::new(tail),
             body_len: body.len(),
-            has_escape: memchr::memchr(b'\\', head).is_some(),
-            has_escaped_cr: head.windows(2).any(|pair| pair == b"\\r"),
+            has_escape,
+            has_escaped_cr: has_escape && head.windows(2).any(|pair| pair == b"\\r"),
             // The headers are strings.
             kind: if utf8::is_valid(body) { MessageKind::Text } else { MessageKind::Binary },
         }
@@ -102,13 +105,13 @@ impl Message {
     }
 
     /// What follows the receiver's own headers, for one who speaks `version`.
-    pub(super) fn tail(&self, version: Version) -> SharedFrame {
+    pub(super) fn tail(&self, version: Version) -> Cow<'_, SharedFrame> {
         let reads_the_same = match version {
             Version::V1_0 => !self.has_escape,
             Version::V1_1 => !self.has_escaped_cr,
             Version::V1_2 => true,
         };
-        if reads_the_same { self.tail.clone() } else { self.rewritten(version) }
+        if reads_the_same { Cow::Borrowed(&self.tail) } else { Cow::Owned(self.rewritten(version)) }
     }
 
     /// The same message for another destination, with more headers.

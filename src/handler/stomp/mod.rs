@@ -28,6 +28,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub struct Stomp {
     /// Clients whose frames wait for the next turn, or until other workers keep up.
     yielded: Vec<ConnectionId>,
     pressed: Vec<ConnectionId>,
+    /// What other workers have said, and there was no time for yet.
+    late: VecDeque<Op>,
     /// Clients that need wait no longer.
     ready: Vec<ConnectionId>,
     /// How many messages came in here, and how many consumers began.
@@ -128,6 +131,7 @@ impl Stomp {
             wheel: Wheel::default(),
             yielded: Vec::new(),
             pressed: Vec::new(),
+            late: VecDeque::new(),
             ready: Vec::new(),
             messages: 0,
             consumers: 0,
@@ -257,8 +261,9 @@ impl Stomp {
                 true
             }
             Ok(Some(Incoming::Request(request))) => {
-                let receipt = request.receipt.as_deref().map(Box::from);
+                let receipt = request.receipt.clone();
                 if let Err(fault) = self.request(state, request, effects) {
+                    let receipt = receipt.map(|receipt| receipt.into_owned().into());
                     self.fail(state, fault, receipt, effects);
                 }
                 !state.has_ended
@@ -290,9 +295,24 @@ impl Stomp {
         } else if effects.is_backed_up() {
             state.hold = Some(Hold::Pressure);
             self.pressed.push(state.id);
-        } else if frames >= self.desk.options.frames_per_turn_max {
+        } else if frames >= self.desk.options.frames_per_turn_max || effects.waiting_commands() >= COMMANDS_MAX {
             state.hold = Some(Hold::Turn);
             self.yielded.push(state.id);
+        }
+    }
+
+    /// Writes to a client what has waited, and has it go on if it has waited for its receipts.
+    fn catch_up(&mut self, id: ConnectionId, effects: &mut Effects<'_>) {
+        let Some(mut client) = self.clients.take(id) else { return };
+        self.desk.catch_up(&mut client.state, effects);
+        self.end_hold_for_receipts(&mut client.state);
+        self.clients.put(client);
+    }
+
+    /// Has a client go on that waits for its receipts, if few of them are left.
+    fn end_hold_for_receipts(&mut self, state: &mut State) {
+        if matches!(state.hold, Some(Hold::Receipts)) && state.receipts.len() <= self.desk.options.receipts_max / 2 {
+            self.unhold(state);
         }
     }
 
@@ -318,7 +338,8 @@ impl Stomp {
         let Client { session, state } = &mut *client;
         session.handle_said(state.said_ms);
         let (now_ms, mut out) = (effects.now_ms(), Vec::new());
-        if state.hold.is_some() {
+        // Of one whose queue is full nothing is read: if it reads nothing for long, that ends it.
+        if state.hold.is_some() || state.is_full {
             session.handle_held(now_ms);
         }
         if state.has_ended {
@@ -389,9 +410,10 @@ impl Handler for Stomp {
     fn on_drain(&mut self, id: ConnectionId, effects: &mut Effects<'_>) {
         if let Some(client) = self.clients.get_mut(id) {
             client.state.is_full = false;
-            self.desk.catch_up(&mut client.state, effects);
-            self.work(effects);
+            client.session.handle_held(effects.now_ms());
         }
+        self.catch_up(id, effects);
+        self.work(effects);
     }
 
     fn on_close(&mut self, id: ConnectionId, _: CloseCause, effects: &mut Effects<'_>) {
@@ -402,9 +424,15 @@ impl Handler for Stomp {
     fn on_parcel(&mut self, parcel: Parcel, effects: &mut Effects<'_>) {
         // Other handlers of the same program may have their own.
         let Ok(ops) = parcel.content.downcast::<Vec<Op>>() else { return };
-        for op in *ops {
+        self.late.extend(*ops);
+        // Of a message to very many it is written to all before the next one follows.
+        while effects.waiting_commands() < COMMANDS_MAX {
+            let Some(op) = self.late.pop_front() else { return };
             self.obey(op, effects);
             self.work(effects);
+        }
+        if !self.late.is_empty() {
+            effects.post(self.worker, Parcel { content: Box::new(Vec::<Op>::new()), bytes: 0 });
         }
     }
 
@@ -418,14 +446,11 @@ impl Handler for Stomp {
     }
 
     fn on_timeout(&mut self, effects: &mut Effects<'_>) {
-        let mut choked = mem::take(&mut self.desk.choked);
-        // Each message that had to wait has named its client.
-        choked.sort_unstable();
-        choked.dedup();
-        for id in choked {
+        for id in mem::take(&mut self.desk.choked) {
             if let Some(client) = self.clients.get_mut(id) {
-                self.desk.catch_up(&mut client.state, effects);
+                client.state.is_choked = false;
             }
+            self.catch_up(id, effects);
         }
         for id in mem::take(&mut self.yielded) {
             self.go_on(id, effects);
@@ -464,5 +489,7 @@ fn refused(message: &'static str) -> crate::proto::stomp::Fault {
     crate::proto::stomp::Fault::Refused(message)
 }
 
+/// With so many commands that wait to be done a handler gathers no more.
+const COMMANDS_MAX: usize = 64 << 10;
 /// A consumer's id has room for the places of so many subscriptions.
 const SUBSCRIPTIONS_MAX: usize = 256;

@@ -26,8 +26,8 @@ pub(super) enum Op {
     Ack { queue: QueueRef, consumer: ConsumerId, delivery: DeliveryId, ticket: Ticket },
     /// They were not.
     Nack { queue: QueueRef, consumer: ConsumerId, delivery: DeliveryId, nack: Nack, ticket: Ticket },
-    /// Deliveries to a consumer that does not acknowledge have reached its socket.
-    Written { queue: QueueRef, consumer: ConsumerId, count: u32 },
+    /// Deliveries to a consumer that does not acknowledge were written, up to this one.
+    Written { queue: QueueRef, consumer: ConsumerId, delivery: DeliveryId },
     /// Room in queues for a commit.
     Reserve { commit: CommitId, queues: Vec<Room> },
     /// The room was not needed after all.
@@ -132,14 +132,14 @@ impl Outboxes {
             return self.inbox.push_back(op);
         }
         let Some((ops, bytes)) = self.others.get_mut(usize::from(worker)) else { return };
-        // Of many small messages in a row one word is enough.
+        // The last of many says it for all.
         if let (
-            Op::Written { queue, consumer, count },
-            Some(Op::Written { queue: last_queue, consumer: last, count: counted }),
+            Op::Written { queue, consumer, delivery },
+            Some(Op::Written { queue: last_queue, consumer: last, delivery: up_to }),
         ) = (&op, ops.last_mut())
             && (queue, consumer) == (&*last_queue, &*last)
         {
-            *counted += count;
+            *up_to = *delivery;
             return;
         }
         *bytes += op.bytes();

@@ -1,6 +1,6 @@
 //! What a STOMP broker lets its clients have.
 
-use crate::broker::{Name, Pattern, Topics, queue, transaction};
+use crate::broker::{DestinationError, Name, Pattern, Topics, queue, transaction};
 use crate::proto::stomp::SessionOptions;
 use crate::proto::ws::deflate::Policy;
 
@@ -52,6 +52,8 @@ pub struct Options {
     pub transaction_receipts: TransactionReceipts,
     /// Queues of a worker.
     pub queues_max: usize,
+    /// Bytes of all messages in queues of a worker.
+    pub queues_bytes_max: usize,
     /// Each queue.
     pub queues: queue::Limits,
     /// What waits for a subscription to a topic that acknowledges.
@@ -80,6 +82,7 @@ impl Default for Options {
             transactions: transaction::Limits::default(),
             transaction_receipts: TransactionReceipts::default(),
             queues_max: 10_000,
+            queues_bytes_max: 512 << 20,
             queues: queue::Limits::default(),
             topic_queues: queue::Limits {
                 messages_max: 1_024,
@@ -109,23 +112,36 @@ impl SlowConsumers {
     /// # Errors
     ///
     /// The pattern is none.
-    pub fn add(&mut self, pattern: &str, policy: SlowConsumer) -> Result<(), crate::broker::DestinationError> {
+    pub fn add(&mut self, pattern: &str, policy: SlowConsumer) -> Result<(), DestinationError> {
         Pattern::new(pattern)?;
         self.rules.push((pattern.into(), policy));
         Ok(())
     }
+}
+
+/// The policies as they are looked up.
+#[derive(Debug)]
+pub(super) struct Policies {
+    rules: Topics<u32>,
+    policies: Vec<SlowConsumer>,
+}
+
+impl Policies {
+    pub(super) fn new(of: &SlowConsumers) -> Self {
+        let mut rules = Topics::default();
+        for (number, (pattern, _)) in (0..).zip(&of.rules) {
+            if let Ok(pattern) = Pattern::new(pattern) {
+                // It stays for as long as there are policies.
+                let _rule = rules.subscribe(pattern, number);
+            }
+        }
+        Self { rules, policies: of.rules.iter().map(|&(_, policy)| policy).collect() }
+    }
 
     /// The policy for the topic of this name.
-    #[must_use]
-    pub fn of(&self, name: Name<'_>) -> SlowConsumer {
-        let matches = |pattern: &str| {
-            let Ok(pattern) = Pattern::new(pattern) else { return false };
-            let (mut topics, mut is_match) = (Topics::default(), false);
-            let _rule = topics.subscribe(pattern, ());
-            topics.for_each_match(name, |()| is_match = true);
-            is_match
-        };
-        let rule = self.rules.iter().find(|(pattern, _)| matches(pattern));
-        rule.map_or(SlowConsumer::default(), |&(_, policy)| policy)
+    pub(super) fn of(&self, name: Name<'_>) -> SlowConsumer {
+        let mut first = u32::MAX;
+        self.rules.for_each_match(name, |number| first = first.min(number));
+        self.policies.get(first as usize).copied().unwrap_or_default()
     }
 }

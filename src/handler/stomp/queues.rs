@@ -11,6 +11,7 @@ use crate::timer::Wheel;
 
 use super::message::Message;
 use super::op::{QueueRef, Room};
+use super::requests::QUEUE;
 
 /// Queues by name and by place, and when they have something to do.
 #[derive(Debug, Default)]
@@ -21,6 +22,9 @@ pub(super) struct Queues {
     wheel: Wheel,
     fired: Vec<u32>,
     counters: Counters,
+    /// The bytes of all messages, and those that commits under way have room for.
+    bytes: usize,
+    reserved_bytes: usize,
 }
 
 /// A place for a queue.
@@ -54,29 +58,37 @@ pub(super) enum Outcome {
 }
 
 const TOO_MANY: &str = "too many queues";
+const NO_ROOM: &str = "the queues of the server are full";
 
 impl Queues {
     /// Appends a message to the queue of this name.
     pub(super) fn push(
         &mut self,
-        name: &str,
-        message: Arc<Message>,
+        message: &Arc<Message>,
         is_reserved: bool,
         limits: &Bounds<'_>,
         now_ms: u64,
     ) -> Result<u32, &'static str> {
-        let place = self.open(name, limits)?;
-        let stored = self.stored(place);
         let len = message.len();
+        if !is_reserved && self.bytes + self.reserved_bytes + len > limits.bytes_max {
+            return Err(NO_ROOM);
+        }
+        let place = self.open(message.destination().strip_prefix(QUEUE).unwrap_or_default(), limits)?;
+        if is_reserved {
+            self.reserved_bytes -= len;
+        }
+        let stored = self.stored(place);
+        let bytes = stored.queue.bytes();
         let pushed = if is_reserved {
             stored.release(1, len);
-            stored.queue.push(message, len, now_ms).map_err(PushError::message)
+            stored.queue.push(message.clone(), len, now_ms).map_err(PushError::message)
         } else if stored.has_room(1, len) {
-            stored.queue.push(message, len, now_ms).map_err(PushError::message)
+            stored.queue.push(message.clone(), len, now_ms).map_err(PushError::message)
         } else {
             let is_too_large = len > stored.queue.limits().bytes_max;
             Err(if is_too_large { PushError::TooLarge } else { PushError::Full }.message())
         };
+        self.count(place, bytes);
         pushed.map(|()| place).inspect_err(|_| self.close_unused(place))
     }
 
@@ -90,6 +102,9 @@ impl Queues {
         limits: &Bounds<'_>,
     ) -> Result<u32, &'static str> {
         let place = self.open(name, limits)?;
+        // What was not written yet is to be found here, so an acknowledgement by whoever writes it takes the place of
+        // that of a consumer which gives none.
+        let mode = if mode == AckMode::Auto { AckMode::Client } else { mode };
         let subscribed = self.stored(place).queue.subscribe(consumer, mode, prefetch).map_err(SubscribeError::message);
         subscribed.map(|()| place).inspect_err(|_| self.close_unused(place))
     }
@@ -97,13 +112,18 @@ impl Queues {
     /// Removes a consumer, if it is there.
     pub(super) fn leave(&mut self, name: &str, consumer: ConsumerId) -> Option<u32> {
         let place = *self.places.get(name)?;
+        let bytes = self.stored(place).queue.bytes();
         self.stored(place).queue.leave(consumer);
+        self.count(place, bytes);
         Some(place)
     }
 
     pub(super) fn ack(&mut self, queue: QueueRef, by: ConsumerId, delivery: DeliveryId) -> Result<u32, AckError> {
         let place = self.find(queue).ok_or(AckError::Unknown)?;
-        self.stored(place).queue.ack(by, delivery).map(|_| place)
+        let bytes = self.stored(place).queue.bytes();
+        let settled = self.stored(place).queue.ack(by, delivery);
+        self.count(place, bytes);
+        settled.map(|_| place)
     }
 
     pub(super) fn nack(
@@ -114,17 +134,18 @@ impl Queues {
         nack: Nack,
     ) -> Result<u32, AckError> {
         let place = self.find(queue).ok_or(AckError::Unknown)?;
-        self.stored(place).queue.nack(by, delivery, nack).map(|_| place)
-    }
-
-    pub(super) fn written(&mut self, queue: QueueRef, consumer: ConsumerId, count: u32) -> Option<u32> {
-        let place = self.find(queue)?;
-        self.stored(place).queue.written(consumer, count);
-        Some(place)
+        let bytes = self.stored(place).queue.bytes();
+        let settled = self.stored(place).queue.nack(by, delivery, nack);
+        self.count(place, bytes);
+        settled.map(|_| place)
     }
 
     /// Keeps room for messages of a commit in all of these queues, or in none.
     pub(super) fn reserve(&mut self, queues: &[Room], limits: &Bounds<'_>) -> bool {
+        let wanted: usize = queues.iter().map(|room| room.bytes).sum();
+        if self.bytes + self.reserved_bytes + wanted > limits.bytes_max {
+            return false;
+        }
         for (index, Room { name, count, bytes }) in queues.iter().enumerate() {
             let place = self.open(name, limits);
             let Some(place) = place.ok().filter(|&place| self.stored(place).has_room(*count, *bytes)) else {
@@ -135,6 +156,7 @@ impl Queues {
             let (reserved_count, reserved_bytes) = &mut self.stored(place).reserved;
             *reserved_count += count;
             *reserved_bytes += bytes;
+            self.reserved_bytes += bytes;
         }
         true
     }
@@ -144,6 +166,7 @@ impl Queues {
         for Room { name, count, bytes } in queues {
             if let Some(&place) = self.places.get(name) {
                 self.stored(place).release(*count, *bytes);
+                self.reserved_bytes -= bytes;
                 self.close_unused(place);
             }
         }
@@ -154,7 +177,10 @@ impl Queues {
         let shelf = self.shelves.get_mut(place as usize)?;
         let generation = shelf.generation;
         let stored = shelf.queue.as_mut()?;
-        match stored.queue.poll_dispatch(now_ms) {
+        let bytes = stored.queue.bytes();
+        let dispatch = stored.queue.poll_dispatch(now_ms);
+        self.bytes -= bytes - stored.queue.bytes();
+        match dispatch {
             Some(Dispatch::Delivery(delivery)) => Some(Outcome::Deliver {
                 consumer: delivery.consumer,
                 queue: QueueRef { slot: place, generation },
@@ -227,6 +253,11 @@ impl Queues {
         }
     }
 
+    /// Takes account of a queue that had so many bytes before it was changed.
+    fn count(&mut self, place: u32, before: usize) {
+        self.bytes = self.bytes + self.stored(place).queue.bytes() - before;
+    }
+
     fn find(&self, queue: QueueRef) -> Option<u32> {
         let shelf = self.shelves.get(queue.slot as usize)?;
         (shelf.generation == queue.generation && shelf.queue.is_some()).then_some(queue.slot)
@@ -241,6 +272,7 @@ impl Queues {
 #[derive(Debug)]
 pub(super) struct Bounds<'o> {
     pub(super) queues_max: usize,
+    pub(super) bytes_max: usize,
     pub(super) queue: &'o Limits,
 }
 

@@ -242,7 +242,9 @@ impl Stomp {
                     Ok(Source::Queue(Box::new(Consumer { id: consumer, worker, name: queue.into() })))
                 })?;
                 let granted = state.at(place).and_then(|it| it.pending.as_ref()).map(|pending| pending.prefetch);
-                let prefetch = granted.unwrap_or_else(|| prefetch.unwrap_or(self.desk.options.prefetch));
+                let wanted =
+                    prefetch.map(|count| if count == 0 { self.desk.options.unacknowledged_max } else { count });
+                let prefetch = granted.or(wanted).unwrap_or(self.desk.options.prefetch);
                 let ticket = Self::ticket(state, receipt);
                 if let Some(Source::Queue(consumer)) = state.at(place).map(|subscription| &subscription.source) {
                     let (consumer, worker) = (consumer.id, consumer.worker);
@@ -276,7 +278,9 @@ impl Stomp {
         let options = &self.desk.options;
         let pending = (mode != AckMode::Auto).then(|| {
             let left = options.unacknowledged_max.saturating_sub(state.prefetch);
-            let prefetch = prefetch.unwrap_or(options.prefetch).min(left).max(1);
+            // As on RabbitMQ, zero is as many as there may be.
+            let wanted = prefetch.unwrap_or(options.prefetch);
+            let prefetch = if wanted == 0 { left } else { wanted.min(left) }.max(1);
             state.prefetch += prefetch;
             Box::new(Pending { prefetch, before: state.deliveries, deliveries: VecDeque::new(), own: None })
         });

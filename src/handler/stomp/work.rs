@@ -3,16 +3,16 @@
 use std::mem;
 use std::sync::Arc;
 
-use crate::broker::queue::{AckError, Cause, ConsumerId};
+use crate::broker::queue::{AckError, Cause, ConsumerId, DeliveryId};
 use crate::broker::{Destination, Name, Pattern, Subscription as Seat};
 use crate::handler::Effects;
 
-use super::client::{Hold, Source, State, Waiting};
+use super::client::{Hold, Source, State};
 use super::desk::TOPIC;
 use super::interest::Counter;
 use super::local::{Subscriber, Wish};
 use super::message::Message;
-use super::op::{Op, Ticket, consumer_id, read_consumer};
+use super::op::{Op, QueueRef, Ticket, consumer_id, read_consumer};
 use super::queues::{Bounds, Outcome};
 use super::requests::{QUEUE, is_temporary};
 use super::{Reached, Stomp, refused};
@@ -42,9 +42,9 @@ impl Stomp {
         loop {
             if let Some(op) = self.desk.outboxes.next_own() {
                 self.obey(op, effects);
-            } else if let Some((message, cause)) = self.desk.dead.pop() {
+            } else if let Some((message, cause)) = self.desk.dead.pop_front() {
                 self.bury(&message, cause);
-            } else if let Some(id) = self.desk.slow.pop() {
+            } else if let Some(id) = self.desk.slow.pop_front() {
                 if let Some(mut client) = self.clients.take(id) {
                     if !client.state.has_ended {
                         self.desk.counters.slow_consumers += 1;
@@ -64,9 +64,8 @@ impl Stomp {
         match op {
             Op::Publish(message) => self.distribute(&message, effects),
             Op::Push { message, ticket, is_reserved } => {
-                let name = message.destination().strip_prefix(QUEUE).unwrap_or_default().to_owned();
                 let bounds = bounds(&self.desk.options);
-                let pushed = self.queues.push(&name, message, is_reserved, &bounds, now_ms);
+                let pushed = self.queues.push(&message, is_reserved, &bounds, now_ms);
                 self.answer(pushed, ticket, now_ms);
             }
             Op::Subscribe { name, consumer, mode, prefetch, ticket } => {
@@ -91,8 +90,9 @@ impl Stomp {
                 let settled = self.queues.nack(queue, consumer, delivery, nack);
                 self.answer(settled.map_err(AckError::message), ticket, now_ms);
             }
-            Op::Written { queue, consumer, count } => {
-                if let Some(place) = self.queues.written(queue, consumer, count) {
+            Op::Written { queue, consumer, delivery } => {
+                // If the consumer has gone meanwhile, the queue has it again.
+                if let Ok(place) = self.queues.ack(queue, consumer, delivery) {
                     self.dispatch(place, now_ms);
                 }
             }
@@ -117,12 +117,10 @@ impl Stomp {
     fn obey_for_client(&mut self, op: Op, effects: &mut Effects<'_>) {
         match op {
             Op::Deliver { consumer, queue, delivery, message, count } => {
-                let waiting = |place| Waiting { place, message, delivery: Some((queue, delivery, count)) };
-                if read_consumer(consumer).1 == LOCAL_SLOT {
-                    let message = waiting(0).message;
-                    self.deliver_locally(consumer, queue, &message);
-                } else if let Some((state, place)) = find_consumer(&mut self.clients, consumer) {
-                    self.desk.offer(state, waiting(place), effects);
+                if let Some((state, place)) = find_consumer(&mut self.clients, consumer) {
+                    self.desk.offer(state, place, &message, Some((queue, delivery, count)), effects);
+                } else if read_consumer(consumer).1 == LOCAL_SLOT {
+                    self.deliver_locally(consumer, queue, delivery, &message);
                 }
             }
             Op::Overdue { consumer } => {
@@ -138,7 +136,10 @@ impl Stomp {
                     state.backlog_bytes = state.backlog.iter().map(|waiting| waiting.message.len()).sum();
                     state.remove(place);
                 }
-                self.done(ticket, effects);
+                // Without a receipt nobody waits for this.
+                if ticket.receipt > 0 {
+                    self.done(ticket, effects);
+                }
             }
             Op::Done { ticket } => self.done(ticket, effects),
             Op::Failed { ticket, message } => {
@@ -193,7 +194,7 @@ impl Stomp {
                     let op = Op::Deliver { consumer, queue, delivery, message, count };
                     self.desk.outboxes.tell(worker, op);
                 }
-                Outcome::Dead { message, cause } => self.desk.dead.push((message, cause)),
+                Outcome::Dead { message, cause } => self.desk.dead.push_back((message, cause)),
                 Outcome::Overdue(consumer) => {
                     let (worker, ..) = read_consumer(consumer);
                     self.desk.outboxes.tell(worker, Op::Overdue { consumer });
@@ -217,9 +218,7 @@ impl Stomp {
                 self.finish_disconnect(state, effects);
             }
         }
-        if matches!(state.hold, Some(Hold::Receipts)) && state.receipts.len() <= self.desk.options.receipts_max / 2 {
-            self.unhold(state);
-        }
+        self.end_hold_for_receipts(state);
         self.clients.put(client);
     }
 
@@ -301,8 +300,7 @@ impl Stomp {
             Ok(Destination::Topic(pattern)) => self.sit_locally(pattern, index),
             Ok(Destination::Queue(name)) => {
                 self.consumers = self.consumers.wrapping_add(1);
-                // The place is not enough for the index, the serial number is.
-                let consumer = consumer_id(self.worker, LOCAL_SLOT, 0, index);
+                let consumer = consumer_id(self.worker, LOCAL_SLOT, 0, self.consumers);
                 let (name, mode) = (Box::from(name.as_str()), crate::proto::stomp::AckMode::Auto);
                 let ticket = Ticket { client: None, receipt: 0 };
                 let prefetch = self.desk.options.prefetch;
@@ -340,13 +338,13 @@ impl Stomp {
         }
     }
 
-    fn deliver_locally(&mut self, consumer: ConsumerId, queue: super::op::QueueRef, message: &Message) {
+    fn deliver_locally(&mut self, consumer: ConsumerId, queue: QueueRef, delivery: DeliveryId, message: &Message) {
         let is_it = |local: &Local| matches!(&local.source, LocalSource::Queue { consumer: id, .. } if *id == consumer);
         let index = self.locals.iter().position(|local| local.as_ref().is_some_and(is_it));
         let Some(index) = index else { return };
         let name = message.destination().strip_prefix(QUEUE).unwrap_or_default();
         let worker = self.worker_of(name);
-        self.desk.outboxes.tell(worker, Op::Written { queue, consumer, count: 1 });
+        self.desk.outboxes.tell(worker, Op::Written { queue, consumer, delivery });
         self.tell_local(u32::try_from(index).expect("few"), message);
     }
 
@@ -380,5 +378,5 @@ fn reply_name(message: &Message) -> &str {
 }
 
 fn bounds(options: &super::Options) -> Bounds<'_> {
-    Bounds { queues_max: options.queues_max, queue: &options.queues }
+    Bounds { queues_max: options.queues_max, bytes_max: options.queues_bytes_max, queue: &options.queues }
 }

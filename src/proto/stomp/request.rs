@@ -54,7 +54,13 @@ impl<'f> Publication<'f> {
     /// broker's to give. Of a repeated one the first comes first.
     pub fn passed_on(&self) -> impl Iterator<Item = (Cow<'f, str>, Cow<'f, str>)> + use<'f> {
         let all = self.headers.map(|header| (header.name(), header.value()));
-        all.filter(|(name, _)| !NOT_PASSED_ON.contains(&name.as_ref()))
+        all.filter(|(name, _)| Self::passes_on(name))
+    }
+
+    /// Whether subscribers get a header of this name.
+    #[must_use]
+    pub fn passes_on(name: &str) -> bool {
+        !NOT_PASSED_ON.contains(&name)
     }
 }
 

@@ -134,17 +134,16 @@ fn who_is_paused_for_its_queue_by_the_handler_waits_for_the_handler() {
 }
 
 #[test]
-fn what_is_delivered_to_a_queue_that_is_far_too_full_closes_it() {
+fn what_is_delivered_to_a_queue_that_is_full_is_the_handlers_to_bound() {
     let mut bench = Bench::new(Puppet::default(), narrow()).opened();
     let deliver = |count| ["deliver 0 130"; 9][..count].join(";");
     bench.hear(20, 1, deliver(6).as_bytes());
     assert_eq!(bench.worker.counters().slow_consumers, 0);
     bench.turn(21, &[]);
-    let asked = bench.hear(22, 1, deliver(7).as_bytes());
-    assert_eq!(bench.worker.counters().slow_consumers, 1);
+    let asked = bench.hear(22, 1, deliver(9).as_bytes());
+    assert_eq!(bench.worker.counters().slow_consumers, 0);
     let one = frame(0x81, &delivered(130));
-    let close = frame(0x88, b"\x03\xf0too slow");
-    assert_eq!(asked, [Asked::Send(0, [one.repeat(6), close].concat())]);
+    assert_eq!(asked, [Asked::Send(0, one.repeat(9))]);
 }
 
 #[test]
