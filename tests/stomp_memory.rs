@@ -11,7 +11,6 @@ use ringsock::{ConnectionId, Effects, Handler};
 
 use counting::BYTES;
 
-const SUBSCRIPTIONS: u32 = 1_000_000;
 /// The promise, in bytes.
 const BYTES_MAX: usize = 96;
 
@@ -24,13 +23,12 @@ fn call(stomp: &mut Stomp, id: ConnectionId, call: impl FnOnce(&mut Stomp, &mut 
     queue.clear(&mut pool);
 }
 
-/// Bytes for each of a million subscriptions of clients with so many each, to as many topics as `topic` names.
-fn bytes_each(of_client: u32, topic: impl Fn(u32) -> String) -> usize {
+/// Bytes for each of `count` subscriptions, of clients with so many each, to the topics that `topic` names.
+fn bytes_each(count: u32, of_client: u32, topic: impl Fn(u32) -> String) -> usize {
     let mut stomp = Stomp::new(Options::default(), &Shared::default());
     stomp.on_start(0, 1);
-    let clients: Vec<ConnectionId> = (0..SUBSCRIPTIONS / of_client)
-        .map(|slot| ConnectionId { worker: 0, key: Key { slot, generation: 0 } })
-        .collect();
+    let clients: Vec<ConnectionId> =
+        (0..count / of_client).map(|slot| ConnectionId { worker: 0, key: Key { slot, generation: 0 } }).collect();
     for &id in &clients {
         call(&mut stomp, id, |stomp, effects| stomp.on_open(id, effects));
         call(&mut stomp, id, |stomp, effects| {
@@ -46,7 +44,7 @@ fn bytes_each(of_client: u32, topic: impl Fn(u32) -> String) -> usize {
             number += 1;
         }
     }
-    assert_eq!(stomp.topic_subscription_count(), SUBSCRIPTIONS as usize, "none was refused");
+    assert_eq!(stomp.topic_subscription_count(), count as usize, "none was refused");
     let bytes = BYTES.get() - before;
     for id in clients {
         call(&mut stomp, id, |stomp, effects| stomp.on_close(id, CloseCause::Lost, effects));
@@ -54,18 +52,18 @@ fn bytes_each(of_client: u32, topic: impl Fn(u32) -> String) -> usize {
     assert_eq!((stomp.client_count(), stomp.topic_subscription_count()), (0, 0));
     let left = BYTES.get() - before.min(BYTES.get());
     assert!(left < 1 << 20, "{left} bytes are left of {bytes}");
-    bytes / SUBSCRIPTIONS as usize
+    bytes / count as usize
 }
 
 #[test]
 fn a_million_subscriptions_take_what_was_promised() {
+    let shared = [(1_000_000, 100, 1_000), (100_000, 10, 10_000), (100_000, 250, 10), (100_000, 1, 100)];
+    let shared = shared.map(|(count, of_client, topics)| (count, of_client, topics, BYTES_MAX));
     // Where each has a topic of its own, that is kept by name, for one subscription alone.
-    let own_topic = (100, SUBSCRIPTIONS, BYTES_MAX + 48);
-    let shared_topics = [(100, 1_000), (10, 100_000), (250, 10), (1, 100)];
-    let shared_topics = shared_topics.map(|(of_client, topics)| (of_client, topics, BYTES_MAX));
-    for (of_client, topics, bytes_max) in shared_topics.into_iter().chain([own_topic]) {
-        let bytes = bytes_each(of_client, |number| format!("room.{:07}", number % topics));
-        println!("{of_client} for each client, {topics} topics: {bytes} bytes for a subscription");
+    let own = (100_000, 100, 100_000, BYTES_MAX + 48);
+    for (count, of_client, topics, bytes_max) in shared.into_iter().chain([own]) {
+        let bytes = bytes_each(count, of_client, |number| format!("room.{:07}", number % topics));
+        println!("{count}, {of_client} for each client, {topics} topics: {bytes} bytes for a subscription");
         assert!(bytes <= bytes_max, "{bytes} bytes for each, {of_client} for each client");
     }
 }

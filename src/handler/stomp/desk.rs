@@ -280,7 +280,7 @@ impl Desk {
         let tail = message.tail(version);
         self.said(state, self.out.len() + tail.len(), effects);
         self.counters.delivered += 1;
-        effects.deliver(state.id, message.kind(), &self.out, &tail);
+        effects.deliver(state.id, message.kind(), &self.out, tail);
     }
 
     fn may_write(&self, state: &State) -> bool {

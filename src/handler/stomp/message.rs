@@ -1,6 +1,6 @@
 //! A message between the one who sent it and all who get it.
 
-use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use crate::buf::{Pool, SharedFrame};
 use crate::proto::stomp::{Command, Decoder, Frame, Limits, Version, encoder};
@@ -31,6 +31,9 @@ pub struct Message {
     has_escape: bool,
     has_escaped_cr: bool,
     kind: MessageKind,
+    /// The tail in the words of an earlier version, once somebody needs it.
+    for_1_0: OnceLock<SharedFrame>,
+    for_1_1: OnceLock<SharedFrame>,
 }
 
 /// What the frame of the encoder begins with, and the tail does not.
@@ -63,6 +66,8 @@ impl Message {
             has_escaped_cr: has_escape && head.windows(2).any(|pair| pair == b"\\r"),
             // The headers are strings.
             kind: if utf8::is_valid(body) { MessageKind::Text } else { MessageKind::Binary },
+            for_1_0: OnceLock::new(),
+            for_1_1: OnceLock::new(),
         }
     }
 
@@ -105,13 +110,12 @@ impl Message {
     }
 
     /// What follows the receiver's own headers, for one who speaks `version`.
-    pub(super) fn tail(&self, version: Version) -> Cow<'_, SharedFrame> {
-        let reads_the_same = match version {
-            Version::V1_0 => !self.has_escape,
-            Version::V1_1 => !self.has_escaped_cr,
-            Version::V1_2 => true,
-        };
-        if reads_the_same { Cow::Borrowed(&self.tail) } else { Cow::Owned(self.rewritten(version)) }
+    pub(super) fn tail(&self, version: Version) -> &SharedFrame {
+        match version {
+            Version::V1_0 if self.has_escape => self.for_1_0.get_or_init(|| self.rewritten(version)),
+            Version::V1_1 if self.has_escaped_cr => self.for_1_1.get_or_init(|| self.rewritten(version)),
+            Version::V1_0 | Version::V1_1 | Version::V1_2 => &self.tail,
+        }
     }
 
     /// The same message for another destination, with more headers.
@@ -211,7 +215,7 @@ mod tests {
         let message = Message::new(ID, "/topic/a", headers.iter().copied(), b"b\0dy");
         assert_eq!(message.body(), b"b\0dy");
         let tail = message.tail(version);
-        assert_eq!(std::str::from_utf8(&tail), Ok(format!("destination:/topic/a\n{expect}").as_str()), "{version:?}");
+        assert_eq!(std::str::from_utf8(tail), Ok(format!("destination:/topic/a\n{expect}").as_str()), "{version:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod cluster;
+mod crossing;
 mod sending;
 mod sessions;
 mod simulation;
