@@ -26,7 +26,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves WebSocket echo: the development profile, on loopback (the default command)
+    /// Serves WebSocket echo and a STOMP broker: the development profile, on loopback (the default command)
     Serve(serve::Arguments),
     /// Puts load on a WebSocket server, this one or any other, and measures it
     Bench(Box<bench::Arguments>),

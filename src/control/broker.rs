@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
 
-use crate::broker::DestinationError;
+use crate::broker::{Destination, DestinationError};
 use crate::handler::stomp::{Message, Outgoing, Subscriber, Wish, subscription};
 use crate::worker::{Handle, PostError};
 
@@ -28,6 +28,7 @@ const WORKER: u16 = 0;
 /// broker.publish("/topic/price.gold", &[("content-type", "text/plain")], b"2412")?;
 /// let price = prices.recv()?;
 /// assert_eq!((price.destination(), price.body()), ("/topic/price.gold", &b"2412"[..]));
+/// assert!(broker.subscribe("/queue/jobs", 100).is_err(), "a queue is for those who acknowledge");
 /// # server.stop();
 /// # server.join()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -43,6 +44,9 @@ pub enum BrokerError {
     /// The destination is none.
     #[error("{}", _0.message())]
     Destination(DestinationError),
+    /// A subscription to a queue, whose messages would be lost while nobody takes them.
+    #[error("only topics can be subscribed to from here: what comes while nobody takes it is dropped")]
+    Queue,
     /// A worker could not be told.
     #[error(transparent)]
     Post(#[from] PostError),
@@ -65,12 +69,14 @@ impl Broker {
         Self { handle }
     }
 
-    /// Publishes a message to a topic or a queue. Those to one destination keep their order. A queue that is full
-    /// drops it.
+    /// Publishes a message to a topic or a queue, or as an answer to the `reply-to` of a message. Those to one
+    /// destination keep their order. It returns before the message has arrived: a queue that is full drops it, and
+    /// counts it as dead.
     ///
     /// # Errors
     ///
-    /// The destination is none, or its worker can't be reached.
+    /// The destination is none, or its worker can't be reached: [`PostError::Full`] says that it is told more than it
+    /// can do at the moment, and nothing was published.
     pub fn publish(&self, destination: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(), BrokerError> {
         let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
         let message = Outgoing::new(destination, headers, body).map_err(BrokerError::Destination)?;
@@ -78,14 +84,19 @@ impl Broker {
         Ok(())
     }
 
-    /// Subscribes to a topic, perhaps with wildcards, or to a queue. `capacity` messages may wait to be taken; what
+    /// Subscribes to a topic, perhaps with wildcards. `capacity` messages may wait to be taken; what
     /// comes while so many do is dropped and counted by [`Messages::dropped`]. It is active when its worker has
     /// heard of it: before what this thread publishes to the same destination from here on.
     ///
     /// # Errors
     ///
-    /// The destination is none, or its worker can't be reached.
+    /// The destination is no topic, or its worker can't be reached. A queue is for consumers that acknowledge, since
+    /// its messages are nobody else's: that is a client, or on a worker
+    /// [`Stomp::subscribe`](crate::handler::stomp::Stomp::subscribe), which waits for nobody.
     pub fn subscribe(&self, destination: &str, capacity: usize) -> Result<Messages, BrokerError> {
+        if matches!(Destination::of_subscribe(destination), Ok(Destination::Queue(_))) {
+            return Err(BrokerError::Queue);
+        }
         let (sender, receiver) = sync_channel(capacity);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = dropped.clone();

@@ -27,6 +27,8 @@ impl Stomp {
             return;
         }
         self.desk.counters.errors += 1;
+        let ConnectionId { worker, key } = state.id;
+        tracing::debug!("STOMP client {worker}-{}: {}", key.slot, failure.fault.message());
         self.desk.write_error(state, failure, effects);
         self.end(state);
         effects.close_other(state.id, CloseCode::PROTOCOL_ERROR, failure.fault.message());

@@ -8,9 +8,10 @@ use crate::handler::{Effects, Parcel};
 use crate::proto::stomp::Publication;
 
 use super::Stomp;
+use super::desk::TOPIC;
 use super::message::{Message, MessageId};
 use super::op::{Op, Ticket};
-use super::requests::QUEUE;
+use super::requests::{QUEUE, read_token};
 
 /// A function that gets the messages of a destination, on a worker: it must not block.
 pub struct Subscriber(Box<dyn FnMut(&Message) -> Wish + Send>);
@@ -50,12 +51,13 @@ impl fmt::Debug for Subscriber {
 }
 
 impl Outgoing {
-    /// A message to a topic or a queue, with headers such as `content-type`. Those that are the broker's to give are
+    /// A message to a topic, a queue, or the temporary queue that the `reply-to` of a message names, with headers such
+    /// as `content-type`. Those that are the broker's to give are
     /// left out, so the headers of a message that came in will do.
     ///
     /// # Errors
     ///
-    /// A destination that is none, or a temporary queue.
+    /// A destination that is none.
     pub fn new(
         destination: &str,
         headers: impl IntoIterator<Item = (String, String)>,
@@ -63,6 +65,8 @@ impl Outgoing {
     ) -> Result<Self, DestinationError> {
         match Destination::of_send(destination)? {
             Destination::Topic(_) | Destination::Queue(_) => {}
+            Destination::TempQueue(name) if read_token(name).is_some() => {}
+            // The name that its owner has for it means nothing to others.
             Destination::TempQueue(_) => return Err(DestinationError::Unsupported),
         }
         let headers = headers.into_iter().filter(|(name, _)| Publication::passes_on(name)).collect();
@@ -120,13 +124,14 @@ impl Stomp {
         let id = MessageId { worker: self.worker, serial: self.messages };
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let message = Arc::new(Message::new(id, destination, headers, body));
-        match destination.strip_prefix(QUEUE) {
-            Some(name) => {
-                let ticket = Ticket { client: None, receipt: 0 };
-                let worker = self.worker_of(name);
-                self.desk.outboxes.tell(worker, Op::Push { message, ticket, is_reserved: false });
-            }
-            None => self.spread(&message),
+        if let Some(name) = destination.strip_prefix(QUEUE) {
+            let ticket = Ticket { client: None, receipt: 0 };
+            let worker = self.worker_of(name);
+            self.desk.outboxes.tell(worker, Op::Push { message, ticket, is_reserved: false });
+        } else if destination.starts_with(TOPIC) {
+            self.spread(&message);
+        } else {
+            self.answer_to(message);
         }
     }
 }

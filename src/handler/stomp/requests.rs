@@ -188,16 +188,21 @@ impl Stomp {
     /// Sends a message to a temporary queue.
     pub(super) fn reply(&mut self, state: &mut State, message: Arc<Message>, effects: &mut Effects<'_>) {
         let name = message.destination().strip_prefix(TEMPORARY).and_then(|name| Name::new(name).ok());
-        let Some(name) = name else { return };
-        match read_token(name) {
-            Some((token, client, _)) => {
-                let (worker, token) = (client.worker, token.into());
-                self.desk.outboxes.tell(worker, Op::Reply { token, client, message });
-            }
-            None => {
+        match name {
+            Some(name) if read_token(name).is_none() => {
                 let name = name.as_str().to_owned();
                 self.offer_temporary(state, &name, &message, effects);
             }
+            _ => self.answer_to(message),
+        }
+    }
+
+    /// Sends a message to the temporary queue of another client, under the name that others have for it.
+    pub(super) fn answer_to(&mut self, message: Arc<Message>) {
+        let name = message.destination().strip_prefix(TEMPORARY).and_then(|name| Name::new(name).ok());
+        if let Some((token, client, _)) = name.and_then(read_token) {
+            let (worker, token) = (client.worker, token.into());
+            self.desk.outboxes.tell(worker, Op::Reply { token, client, message });
         }
     }
 

@@ -150,3 +150,22 @@ fn the_program_publishes_and_subscribes_like_anybody() {
         assert_eq!(body_of(&frame), "hello");
     }
 }
+
+/// The program answers a request like a client would.
+#[test]
+fn the_program_answers_where_a_request_wants_it() {
+    check_over_workers(&Options::default(), |cluster| {
+        let service = cluster.connect(0, "1.2");
+        cluster.say(service, "SUBSCRIBE\nid:a\ndestination:/queue/rpc\n\n\0");
+        let client = cluster.connect(2, "1.1");
+        cluster.say(client, "SEND\ndestination:/queue/rpc\nreply-to:/temp-queue/r\n\nask\0");
+        let request = cluster.frame(service);
+        let reply_to = header_of(&request, "reply-to").expect("it was asked for");
+        let answer = Outgoing::new(reply_to, [], b"answer").expect("a destination");
+        cluster.call(0, None, |stomp, effects| stomp.publish(&answer, effects));
+        cluster.run();
+        let frame = cluster.frame(client);
+        assert_eq!((header_of(&frame, "subscription"), body_of(&frame)), (Some("/temp-queue/r"), "answer"));
+        assert!(Outgoing::new("/temp-queue/r", [], b"").is_err(), "that name is the client's own");
+    });
+}
