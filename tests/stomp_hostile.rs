@@ -352,6 +352,10 @@ fn errors_repeat_no_passcode() {
     client.say("CONNECT\naccept-version:9\nlogin:me\npasscode:hunter2\n\n\0");
     let error = client.frame();
     assert!(error.starts_with("ERROR\n") && !error.contains("hunter2"), "{error}");
-    drop(client);
+    // Empty ones are no login, and nothing else.
+    let mut nobody = Client::open(doors, Over::Tcp);
+    nobody.say("CONNECT\naccept-version:1.2\nhost:/\nlogin:\npasscode:\n\n\0");
+    assert!(nobody.frame().starts_with("CONNECTED\n"));
+    drop((client, nobody));
     host.stop();
 }
