@@ -194,6 +194,22 @@ impl Stomp {
         }
     }
 
+    /// Goes on with clients that had to wait, in their order, as far as the commands of one call allow: the frames of
+    /// all of them together may be for very many.
+    fn go_on_with(&mut self, clients: Vec<ConnectionId>, effects: &mut Effects<'_>) {
+        let mut clients = clients.into_iter();
+        while effects.waiting_commands() < COMMANDS_MAX
+            && let Some(id) = clients.next()
+        {
+            self.go_on(id, effects);
+        }
+        // The rest comes first in the next turn, before those that have had a share of this one.
+        if clients.len() > 0 {
+            let again = mem::take(&mut self.yielded);
+            self.yielded.extend(clients.chain(again));
+        }
+    }
+
     /// Goes on with the frames of a client that had to wait.
     fn go_on(&mut self, id: ConnectionId, effects: &mut Effects<'_>) {
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -452,9 +468,8 @@ impl Handler for Stomp {
             }
             self.catch_up(id, effects);
         }
-        for id in mem::take(&mut self.yielded) {
-            self.go_on(id, effects);
-        }
+        let yielded = mem::take(&mut self.yielded);
+        self.go_on_with(yielded, effects);
         for place in self.queues.expire(effects.now_ms()) {
             self.dispatch(place, effects.now_ms());
         }
@@ -472,9 +487,8 @@ impl Handler for Stomp {
         if !effects.is_backed_up() {
             self.ready.append(&mut self.pressed);
         }
-        for id in mem::take(&mut self.ready) {
-            self.go_on(id, effects);
-        }
+        let ready = mem::take(&mut self.ready);
+        self.go_on_with(ready, effects);
         self.desk.outboxes.post(effects);
         self.desk.begin_turn();
         if self.written != self.desk.counters {
