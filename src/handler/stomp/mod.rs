@@ -462,11 +462,18 @@ impl Handler for Stomp {
     }
 
     fn on_timeout(&mut self, effects: &mut Effects<'_>) {
-        for id in mem::take(&mut self.desk.choked) {
+        let mut choked = mem::take(&mut self.desk.choked).into_iter();
+        while effects.waiting_commands() < COMMANDS_MAX
+            && let Some(id) = choked.next()
+        {
             if let Some(client) = self.clients.get_mut(id) {
                 client.state.is_choked = false;
             }
             self.catch_up(id, effects);
+        }
+        if choked.len() > 0 {
+            let again = mem::take(&mut self.desk.choked);
+            self.desk.choked.extend(choked.chain(again));
         }
         let yielded = mem::take(&mut self.yielded);
         self.go_on_with(yielded, effects);

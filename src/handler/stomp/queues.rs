@@ -21,7 +21,6 @@ pub(super) struct Queues {
     free: Vec<u32>,
     wheel: Wheel,
     fired: Vec<u32>,
-    counters: Counters,
     /// The bytes of all messages, and those that commits under way have room for.
     bytes: usize,
     reserved_bytes: usize,
@@ -40,13 +39,6 @@ struct Stored {
     queue: Queue<Arc<Message>>,
     /// Messages and bytes that commits under way have room for.
     reserved: (usize, usize),
-}
-
-/// What has happened in queues that may be gone.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Counters {
-    pub(super) dead: u64,
-    pub(super) expired: u64,
 }
 
 /// Something to tell after a queue has changed.
@@ -188,11 +180,7 @@ impl Queues {
                 message: delivery.message,
                 count: delivery.delivery_count,
             }),
-            Some(Dispatch::DeadLetter(letter)) => {
-                let counters = &mut self.counters;
-                *(if letter.cause == Cause::Age { &mut counters.expired } else { &mut counters.dead }) += 1;
-                Some(Outcome::Dead { message: letter.message, cause: letter.cause })
-            }
+            Some(Dispatch::DeadLetter(letter)) => Some(Outcome::Dead { message: letter.message, cause: letter.cause }),
             Some(Dispatch::Overdue(consumer)) => Some(Outcome::Overdue(consumer)),
             None => {
                 match stored.queue.poll_timeout() {

@@ -160,7 +160,7 @@ impl Stomp {
                     return;
                 };
                 if to.state.token.as_deref() == Some(&*token) {
-                    let name = message.destination().rsplit_once('/').map_or("", |_| reply_name(&message)).to_owned();
+                    let name = reply_name(&message).to_owned();
                     self.offer_temporary(&mut to.state, &name, &message, effects);
                 } else {
                     self.desk.counters.lost_replies += 1;

@@ -33,6 +33,8 @@ pub(super) struct Cluster {
     pub(super) now_ms: u64,
     pub(super) is_backed_up: bool,
     pub(super) queue_bytes_max: usize,
+    /// The most commands that one call has asked for.
+    pub(super) most_commands: usize,
     /// Who was written how many bytes, if that is asked for.
     pub(super) log: Option<Vec<(ConnectionId, usize)>>,
     shared: Shared,
@@ -64,6 +66,7 @@ impl Cluster {
             now_ms: 1_000,
             is_backed_up: false,
             queue_bytes_max: 64 << 10,
+            most_commands: 0,
             log: None,
             shared,
             next_slot: 0,
@@ -93,6 +96,7 @@ impl Cluster {
             .with_bound(self.queue_bytes_max);
         call(&mut self.workers[usize::from(worker)], &mut effects);
         let (close, pauses) = effects.into_outcome();
+        self.most_commands = self.most_commands.max(commands.list.len());
         let mut bytes = Vec::new();
         while let Some(payload) = queue.take(&mut self.pool) {
             payload.pieces().for_each(|piece| bytes.extend_from_slice(piece));

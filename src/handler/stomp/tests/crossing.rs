@@ -169,3 +169,28 @@ fn the_program_answers_where_a_request_wants_it() {
         assert!(Outgoing::new("/temp-queue/r", [], b"").is_err(), "that name is the client's own");
     });
 }
+
+/// However many commands the frames of some clients come to, a call gathers a bounded number of them, and all is
+/// delivered in the end.
+#[test]
+fn what_is_for_very_many_takes_several_turns() {
+    const COMMANDS_MAX: usize = 64 << 10;
+    let mut cluster = Cluster::new(2, &Options::default());
+    let subscribers: Vec<_> = (0..200).map(|_| cluster.connect(0, "1.2")).collect();
+    for &id in &subscribers {
+        cluster.say(id, "SUBSCRIBE\nid:a\ndestination:/topic/a\n\n\0");
+    }
+    let publishers: Vec<_> = (0..4).map(|number| cluster.connect(number % 2, "1.2")).collect();
+    let send = "SEND\ndestination:/topic/a\n\nx\0".repeat(400);
+    for &id in &publishers {
+        cluster.whisper(id, send.as_bytes());
+    }
+    cluster.run();
+    // The last one who has a share gets all of it.
+    let share_max = (256 << 10) / "MESSAGE\nsubscription:a\n".len();
+    assert!(cluster.most_commands <= COMMANDS_MAX + share_max, "{} in one call", cluster.most_commands);
+    assert!(cluster.most_commands >= COMMANDS_MAX, "there were enough to be too many: {}", cluster.most_commands);
+    for id in subscribers {
+        assert_eq!(cluster.bodies(id).len(), 1_600);
+    }
+}
