@@ -3,7 +3,8 @@
 //! # Use
 //!
 //! Implement [`Handler`] and start a [`Server`]; its documentation has an echo server and a chat
-//! that run as they stand. The program `ringsock` is this library with the [`handler::Echo`].
+//! that run as they stand. The program `ringsock` is this library with the [`handler::Site`]: an echo, and the
+//! STOMP broker of [`handler::stomp`].
 //!
 //! # How a byte travels
 //!
@@ -26,7 +27,8 @@
 //!
 //! The **data plane** is one [`worker::Worker`] on each core: a pinned thread with an io_uring,
 //! connections, buffers, deadlines and a handler of its own. It blocks only in the one system call
-//! of a turn, takes no lock and, in steady state, allocates nothing for a message. The **control
+//! of a turn, takes no lock and, in steady state, allocates nothing for a message (the broker keeps one for all that
+//! get it). The **control
 //! plane** ([`control`]) is one thread with a `tokio-uring` runtime for signals and the stop; it
 //! talks to workers through their [`worker::Mailbox`]es, as other threads do through a
 //! [`worker::Handle`].
@@ -41,10 +43,10 @@
 //! | [`cli`] | the command line: `serve`, `bench`, `doctor` |
 //! | [`server`] | listening, starting and pinning workers, the stop: the embeddable API |
 //! | [`config`] | the options of a server |
-//! | [`control`] | the control thread: signals, orders to stop |
+//! | [`control`] | the control thread: signals, orders to stop; the broker for other threads |
 //! | [`load`] | the load generator: clients on the same ring, for this server and others |
 //! | [`worker`] | one core's loop; connections, deadlines, mailbox, counters |
-//! | [`handler`] | sans-IO: the application's trait, its effects, the echo |
+//! | [`handler`] | sans-IO: the application's trait, its effects, the echo, the STOMP broker |
 //! | [`broker`] | sans-IO: destinations, topics and their subscriptions, queues with acknowledgements, transactions |
 //! | [`proto`] | sans-IO: HTTP upgrade and WebSocket, for both roles; STOMP, for servers |
 //! | [`ring`], [`sys`] | io_uring as typed operations and completions; the other system calls |
